@@ -1,0 +1,106 @@
+//! The domains served here and what holds in each of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use crate::sip::digest::{self, Users};
+use crate::sip::registrar;
+
+/// Who may call the users of a domain without credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum UriCalling {
+    /// Nobody; callers from elsewhere are refused.
+    Disabled,
+    /// Authenticated users only.
+    #[default]
+    Internal,
+    /// Everybody, whatever the From says.
+    Unrestricted,
+}
+
+/// The order in which the bindings of a user are rung.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ForkOrder {
+    /// All at once.
+    #[default]
+    Parallel,
+    /// Highest q first; equal ones at once (RFC 3261 §16.6).
+    Priority,
+}
+
+/// One served domain.
+#[derive(Debug)]
+pub struct Domain {
+    /// Its name, in lower case: the host of its AORs.
+    pub name: Arc<str>,
+    /// Other host names and addresses that mean the same domain, in lower case.
+    pub aliases: Vec<Box<str>>,
+    /// The digest realm.
+    pub realm: Box<str>,
+    /// Whether REGISTER is served; otherwise it is refused with 403.
+    pub registration: bool,
+    /// Who may call its users without credentials.
+    pub uri_calling: UriCalling,
+    /// The order of ringing.
+    pub fork: ForkOrder,
+    /// How long an INVITE may ring; at most and by default timer C.
+    pub ring_timeout: Option<Duration>,
+    /// Expiry and contact limits.
+    pub registrar: registrar::Settings,
+    /// Algorithms and strictness of authentication.
+    pub auth: digest::Settings,
+    /// Who may authenticate.
+    pub users: Arc<Users>,
+}
+
+/// All served domains, found by name or alias.
+#[derive(Debug, Default)]
+pub struct Domains {
+    list: Vec<Domain>,
+    by_host: HashMap<Box<[u8]>, usize>,
+    by_realm: HashMap<Box<[u8]>, usize>,
+}
+
+impl Domains {
+    /// Indexes `list`. Where two domains claim one name the first keeps it (configuration refuses that earlier).
+    pub fn new(list: Vec<Domain>) -> Domains {
+        let mut domains = Domains {
+            list: Vec::new(),
+            by_host: HashMap::new(),
+            by_realm: HashMap::new(),
+        };
+        for (index, domain) in list.iter().enumerate() {
+            for name in std::iter::once(&*domain.name).chain(domain.aliases.iter().map(|alias| &**alias)) {
+                domains
+                    .by_host
+                    .entry(name.to_ascii_lowercase().into_bytes().into())
+                    .or_insert(index);
+            }
+            domains.by_realm.entry(domain.realm.as_bytes().into()).or_insert(index);
+        }
+        domains.list = list;
+        domains
+    }
+
+    /// The domain that `host` (any case; IPv6 in brackets) names.
+    pub fn find(&self, host: &[u8]) -> Option<&Domain> {
+        if !host.iter().any(u8::is_ascii_uppercase) {
+            return self.by_host.get(host).map(|index| &self.list[*index]);
+        }
+        self.by_host
+            .get(&*host.to_ascii_lowercase())
+            .map(|index| &self.list[*index])
+    }
+
+    /// The domain whose digest realm is exactly `realm`.
+    pub fn find_realm(&self, realm: &[u8]) -> Option<&Domain> {
+        self.by_realm.get(realm).map(|index| &self.list[*index])
+    }
+
+    /// All of them, in the order of the configuration.
+    pub fn iter(&self) -> impl Iterator<Item = &Domain> {
+        self.list.iter()
+    }
+}

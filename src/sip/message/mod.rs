@@ -1,0 +1,7 @@
+//! Messages (RFC 3261 §7, §19, §20, §25): an index over one buffer; a header is parsed when it is asked for.
+
+pub mod address;
+pub mod credentials;
+pub mod framing;
+pub mod uri;
+pub mod via;
