@@ -3,5 +3,7 @@
 pub mod address;
 pub mod credentials;
 pub mod framing;
+pub mod grammar;
+pub mod limits;
 pub mod uri;
 pub mod via;
