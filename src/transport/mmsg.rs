@@ -1,0 +1,414 @@
+//! recvmmsg(2) and sendmmsg(2) with packet info (RFC 3542 §6), behind safe types: batches of datagrams whose buffers
+//! are made once and used again.
+#![expect(
+    unsafe_code,
+    reason = "neither the standard library nor socket2 offers recvmmsg and sendmmsg"
+)]
+
+use std::io;
+use std::mem;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr;
+
+/// The most datagrams of one system call.
+pub const BATCH: usize = 64;
+
+/// Room for one datagram of any size.
+const SLOT: usize = 65_536;
+
+/// The distance of two slots. The odd cache lines keep the starts of the slots, where nearly every message ends, out
+/// of one another's cache sets.
+const STRIDE: usize = SLOT + 11 * 64;
+
+/// Room for one control message with an `in_pktinfo` or `in6_pktinfo`.
+const CONTROL: usize = 64;
+
+/// One received datagram.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// What it carries, up to 64 KiB.
+    pub payload: &'a [u8],
+    /// Where it came from.
+    pub remote: SocketAddr,
+    /// The address it was sent to (port 0), where the socket tells.
+    pub local: Option<SocketAddr>,
+}
+
+/// One datagram to send.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// What it carries.
+    pub payload: &'a [u8],
+    /// Where it goes.
+    pub remote: SocketAddr,
+    /// The address it leaves from (its port is not looked at); `None` leaves that to the socket.
+    pub local: Option<SocketAddr>,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Control([u8; CONTROL]);
+
+/// Addresses of either family; the larger of the two has room for both.
+type Name = libc::sockaddr_in6;
+
+/// The buffers of a recvmmsg call.
+pub struct ReceiveBatch {
+    payloads: Box<[u8]>,
+    names: Box<[Name]>,
+    controls: Box<[Control]>,
+    vectors: Box<[libc::iovec]>,
+    headers: Box<[libc::mmsghdr]>,
+    filled: usize,
+}
+
+impl ReceiveBatch {
+    /// Buffers for [`BATCH`] datagrams. What no datagram has touched yet costs address space only.
+    pub fn new() -> ReceiveBatch {
+        ReceiveBatch {
+            payloads: vec![0; STRIDE * BATCH].into_boxed_slice(),
+            names: vec![empty_name(); BATCH].into_boxed_slice(),
+            controls: vec![Control([0; CONTROL]); BATCH].into_boxed_slice(),
+            vectors: vec![empty_vector(); BATCH].into_boxed_slice(),
+            headers: vec![empty_header(); BATCH].into_boxed_slice(),
+            filled: 0,
+        }
+    }
+
+    /// Receives what is there without waiting; the datagrams are read with [`ReceiveBatch::iter`].
+    pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        self.filled = 0;
+        for index in 0..BATCH {
+            self.vectors[index] = libc::iovec {
+                iov_base: self.payloads[index * STRIDE..][..SLOT].as_mut_ptr().cast(),
+                iov_len: SLOT,
+            };
+            let header = &mut self.headers[index].msg_hdr;
+            header.msg_name = ptr::from_mut(&mut self.names[index]).cast();
+            header.msg_namelen = mem::size_of::<Name>() as libc::socklen_t;
+            header.msg_iov = ptr::from_mut(&mut self.vectors[index]);
+            header.msg_iovlen = 1;
+            header.msg_control = ptr::from_mut(&mut self.controls[index]).cast();
+            header.msg_controllen = CONTROL as _;
+            header.msg_flags = 0;
+        }
+        // SAFETY: every header points to a name, a vector and a control buffer of `self` whose lengths it states, the
+        // vectors to disjoint slots of `self.payloads`; nothing else has access to them during the call.
+        let count = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                BATCH as libc::c_uint,
+                libc::MSG_DONTWAIT as _,
+                ptr::null_mut(),
+            )
+        };
+        self.filled = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        Ok(self.filled)
+    }
+
+    /// The datagrams of the last call, in order of arrival. Ones whose sender is neither IPv4 nor IPv6 are left out.
+    pub fn iter(&self) -> impl Iterator<Item = Received<'_>> {
+        (0..self.filled.min(BATCH)).filter_map(|index| self.datagram(index))
+    }
+
+    fn datagram(&self, index: usize) -> Option<Received<'_>> {
+        let header = &self.headers[index];
+        let length = (header.msg_len as usize).min(SLOT);
+        Some(Received {
+            payload: &self.payloads[index * STRIDE..][..length],
+            remote: read_name(&self.names[index])?,
+            local: read_control(&header.msg_hdr),
+        })
+    }
+}
+
+impl Default for ReceiveBatch {
+    fn default() -> ReceiveBatch {
+        ReceiveBatch::new()
+    }
+}
+
+/// The buffers of a sendmmsg call.
+pub struct SendBatch {
+    names: Box<[Name]>,
+    controls: Box<[Control]>,
+    vectors: Box<[libc::iovec]>,
+    headers: Box<[libc::mmsghdr]>,
+}
+
+impl SendBatch {
+    /// Buffers for [`BATCH`] datagrams.
+    pub fn new() -> SendBatch {
+        SendBatch {
+            names: vec![empty_name(); BATCH].into_boxed_slice(),
+            controls: vec![Control([0; CONTROL]); BATCH].into_boxed_slice(),
+            vectors: vec![empty_vector(); BATCH].into_boxed_slice(),
+            headers: vec![empty_header(); BATCH].into_boxed_slice(),
+        }
+    }
+
+    /// Sends the first of `datagrams`, at most [`BATCH`], without waiting, and says how many went. An error speaks of
+    /// the first datagram only.
+    pub fn send<'a>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        datagrams: impl Iterator<Item = Outgoing<'a>>,
+    ) -> io::Result<usize> {
+        let mut count = 0;
+        for (index, datagram) in datagrams.take(BATCH).enumerate() {
+            self.vectors[index] = libc::iovec {
+                // The kernel only reads from it.
+                iov_base: datagram.payload.as_ptr().cast_mut().cast(),
+                iov_len: datagram.payload.len(),
+            };
+            let header = &mut self.headers[index].msg_hdr;
+            header.msg_namelen = write_name(&mut self.names[index], datagram.remote);
+            header.msg_name = ptr::from_mut(&mut self.names[index]).cast();
+            header.msg_iov = ptr::from_mut(&mut self.vectors[index]);
+            header.msg_iovlen = 1;
+            header.msg_flags = 0;
+            write_control(header, &mut self.controls[index], datagram.local);
+            count = index + 1;
+        }
+        if count == 0 {
+            return Ok(0);
+        }
+        // SAFETY: the first `count` headers point to names, vectors and control buffers of `self` whose lengths they
+        // state, and the vectors to payloads that outlive the call by `'a`.
+        let sent = unsafe {
+            libc::sendmmsg(
+                socket.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                count as libc::c_uint,
+                libc::MSG_DONTWAIT as _,
+            )
+        };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+impl Default for SendBatch {
+    fn default() -> SendBatch {
+        SendBatch::new()
+    }
+}
+
+fn empty_name() -> Name {
+    // SAFETY: a `sockaddr_in6` consists of integers, for which zero is a value.
+    unsafe { mem::zeroed() }
+}
+
+fn empty_vector() -> libc::iovec {
+    libc::iovec {
+        iov_base: ptr::null_mut(),
+        iov_len: 0,
+    }
+}
+
+fn empty_header() -> libc::mmsghdr {
+    // SAFETY: an `mmsghdr` consists of integers and raw pointers, for which zero is a value.
+    unsafe { mem::zeroed() }
+}
+
+fn read_name(name: &Name) -> Option<SocketAddr> {
+    match libc::c_int::from(name.sin6_family) {
+        libc::AF_INET => {
+            // SAFETY: a `sockaddr_in` is smaller than a `sockaddr_in6`, needs no stricter alignment, and consists of
+            // integers.
+            let name = unsafe { ptr::from_ref(name).cast::<libc::sockaddr_in>().read() };
+            let address = Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr));
+            Some(SocketAddrV4::new(address, u16::from_be(name.sin_port)).into())
+        }
+        libc::AF_INET6 => Some(
+            SocketAddrV6::new(
+                Ipv6Addr::from(name.sin6_addr.s6_addr),
+                u16::from_be(name.sin6_port),
+                0,
+                name.sin6_scope_id,
+            )
+            .into(),
+        ),
+        _ => None,
+    }
+}
+
+fn write_name(name: &mut Name, address: SocketAddr) -> libc::socklen_t {
+    match address {
+        SocketAddr::V4(address) => {
+            let v4 = libc::sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: address.port().to_be(),
+                sin_addr: libc::in_addr {
+                    s_addr: u32::from(*address.ip()).to_be(),
+                },
+                sin_zero: [0; 8],
+            };
+            // SAFETY: a `sockaddr_in` is smaller than a `sockaddr_in6` and needs no stricter alignment.
+            unsafe { ptr::from_mut(name).cast::<libc::sockaddr_in>().write(v4) };
+            mem::size_of::<libc::sockaddr_in>() as libc::socklen_t
+        }
+        SocketAddr::V6(address) => {
+            *name = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_port: address.port().to_be(),
+                sin6_flowinfo: 0,
+                sin6_addr: libc::in6_addr {
+                    s6_addr: address.ip().octets(),
+                },
+                sin6_scope_id: address.scope_id(),
+            };
+            mem::size_of::<Name>() as libc::socklen_t
+        }
+    }
+}
+
+/// The address in an `IP_PKTINFO` or `IPV6_PKTINFO` control message.
+fn read_control(header: &libc::msghdr) -> Option<SocketAddr> {
+    // SAFETY: the kernel wrote `msg_controllen` bytes of control messages to `msg_control`, which points into the
+    // batch that `header` belongs to; the macros stay within that length and the data are read without alignment.
+    unsafe {
+        let mut message = libc::CMSG_FIRSTHDR(header);
+        while let Some(control) = message.as_ref() {
+            match (control.cmsg_level, control.cmsg_type) {
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                    let info = libc::CMSG_DATA(message).cast::<libc::in_pktinfo>().read_unaligned();
+                    // `ipi_spec_dst` is the address itself or, for a broadcast, the one to answer from.
+                    let address = Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr));
+                    return Some(SocketAddrV4::new(address, 0).into());
+                }
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                    let info = libc::CMSG_DATA(message).cast::<libc::in6_pktinfo>().read_unaligned();
+                    let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                    let scope = match address.is_unicast_link_local() {
+                        true => info.ipi6_ifindex as u32,
+                        false => 0,
+                    };
+                    return Some(SocketAddrV6::new(address, 0, 0, scope).into());
+                }
+                _ => message = libc::CMSG_NXTHDR(header, message),
+            }
+        }
+    }
+    None
+}
+
+/// Makes the control message that lets a datagram leave from `local`.
+fn write_control(header: &mut libc::msghdr, control: &mut Control, local: Option<SocketAddr>) {
+    header.msg_control = ptr::null_mut();
+    header.msg_controllen = 0;
+    let Some(local) = local.filter(|local| !local.ip().is_unspecified()) else {
+        return;
+    };
+    match local.ip() {
+        IpAddr::V4(address) => {
+            let info = libc::in_pktinfo {
+                ipi_ifindex: 0,
+                ipi_spec_dst: libc::in_addr {
+                    s_addr: u32::from(address).to_be(),
+                },
+                ipi_addr: libc::in_addr { s_addr: 0 },
+            };
+            put_control(header, control, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
+        }
+        IpAddr::V6(address) => {
+            let scope = match local {
+                SocketAddr::V6(local) => local.scope_id(),
+                SocketAddr::V4(_) => 0,
+            };
+            let info = libc::in6_pktinfo {
+                ipi6_addr: libc::in6_addr {
+                    s6_addr: address.octets(),
+                },
+                ipi6_ifindex: scope as _,
+            };
+            put_control(header, control, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
+        }
+    }
+}
+
+fn put_control<T: Copy>(
+    header: &mut libc::msghdr,
+    control: &mut Control,
+    level: libc::c_int,
+    kind: libc::c_int,
+    info: T,
+) {
+    const { assert!(mem::size_of::<libc::cmsghdr>() + mem::size_of::<T>() + 16 <= CONTROL) }
+    header.msg_control = ptr::from_mut(control).cast();
+    // SAFETY: `control` is aligned for a `cmsghdr` and, as asserted above, has room for one, its padding and `info`;
+    // `CMSG_SPACE` and `CMSG_LEN` only compute.
+    unsafe {
+        header.msg_controllen = libc::CMSG_SPACE(mem::size_of::<T>() as libc::c_uint) as _;
+        let message = ptr::from_mut(control).cast::<libc::cmsghdr>();
+        (*message).cmsg_level = level;
+        (*message).cmsg_type = kind;
+        (*message).cmsg_len = libc::CMSG_LEN(mem::size_of::<T>() as libc::c_uint) as _;
+        libc::CMSG_DATA(message).cast::<T>().write_unaligned(info);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn a_batch_is_sent_and_received() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let payloads: Vec<Vec<u8>> = (0..70).map(|number: usize| vec![number as u8; number * 37]).collect();
+        let remote = receiver.local_addr().unwrap();
+        let mut outgoing = payloads.iter().map(|payload| Outgoing {
+            payload,
+            remote,
+            local: None,
+        });
+        let mut send = SendBatch::new();
+
+        assert_eq!(send.send(sender.as_fd(), outgoing.by_ref()).unwrap(), BATCH);
+        let mut receive = ReceiveBatch::new();
+        assert_eq!(receive.receive(receiver.as_fd()).unwrap(), BATCH);
+        for (datagram, payload) in receive.iter().zip(&payloads) {
+            assert_eq!(datagram.payload, payload);
+            assert_eq!(datagram.remote, sender.local_addr().unwrap());
+            assert_eq!(datagram.local, None);
+        }
+        assert_eq!(send.send(sender.as_fd(), outgoing.by_ref()).unwrap(), 6);
+        assert_eq!(send.send(sender.as_fd(), outgoing).unwrap(), 0);
+        assert_eq!(receive.receive(receiver.as_fd()).unwrap(), 6);
+        assert_eq!(receive.iter().count(), 6);
+        let error = receive.receive(receiver.as_fd()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(receive.iter().count(), 0);
+    }
+
+    #[test]
+    fn the_largest_datagram_is_received_whole() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let payload = vec![7; 65_507];
+        sender.send_to(&payload, receiver.local_addr().unwrap()).unwrap();
+        let mut receive = ReceiveBatch::new();
+        assert_eq!(receive.receive(receiver.as_fd()).unwrap(), 1);
+        assert_eq!(receive.iter().next().unwrap().payload, payload);
+    }
+
+    #[test]
+    fn an_error_speaks_of_the_first_datagram() {
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let payload = vec![7; 65_508];
+        let outgoing = Outgoing {
+            payload: &payload,
+            remote: sender.local_addr().unwrap(),
+            local: None,
+        };
+        let error = SendBatch::new()
+            .send(sender.as_fd(), [outgoing].into_iter())
+            .unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
+    }
+}
