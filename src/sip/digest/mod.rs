@@ -2,18 +2,27 @@
 //!
 //! Only `qop=auth` is spoken: `auth-int`, `userhash` and the form of RFC 2069 get a fresh challenge.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "verification is yet to use it"))]
+mod answer;
+mod authenticator;
+mod challenge;
 mod hash;
 mod htdigest;
+mod nonce;
 mod users;
 mod users_builder;
+mod windows;
 
 use std::time::Duration;
 
+pub use self::answer::{ChallengeError, Challenged, response};
+pub use self::authenticator::{Authenticator, Unsupported, Verification, Verified};
+pub use self::challenge::Challenge;
 pub use self::hash::{Algorithm, Digest};
 pub use self::htdigest::{Counts, LineError, LineFault};
+pub use self::nonce::Keys;
 pub use self::users::{User, UserId, Users};
 pub use self::users_builder::{MAX_NAME, UserError, UsersBuilder};
+pub use self::windows::Replayed;
 
 /// `[auth]`, as it holds in one domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
