@@ -1,9 +1,682 @@
 //! Messages (RFC 3261 §7, §19, §20, §25): an index over one buffer; a header is parsed when it is asked for.
+//!
+//! [`Message::parse`] makes one pass that finds the header lines; typed values ([`via`], [`address`], [`uri`],
+//! [`credentials`]) are read from their ranges on demand. Nothing assumes UTF-8. [`splice`] writes changed copies in
+//! which everything untouched stays byte-identical; [`reply`] writes responses.
 
 pub mod address;
 pub mod credentials;
 pub mod framing;
 pub mod grammar;
+pub mod header;
 pub mod limits;
+pub mod method;
+pub mod reply;
+pub mod splice;
 pub mod uri;
 pub mod via;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+use thiserror::Error;
+
+use address::{NameAddr, split_values};
+use header::HeaderName;
+use limits::Limits;
+use method::Method;
+use via::{CSeq, Via};
+
+/// A SIP message: its bytes and the index of its lines. Cloning shares the bytes.
+#[derive(Clone, Debug)]
+pub struct Message {
+    bytes: Bytes,
+    start: StartLine,
+    lines: SmallVec<[Line; 24]>,
+    headers_start: u16,
+    body_start: u16,
+}
+
+/// Why bytes are no message this server can act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ParseError {
+    /// Longer than the limit.
+    #[error("message too large")]
+    TooLarge,
+    /// More header lines than the limit.
+    #[error("too many header lines")]
+    TooManyHeaders,
+    /// More Via values than the limit.
+    #[error("too many Via values")]
+    TooManyVias,
+    /// A header longer than the limit.
+    #[error("header line too long")]
+    LineTooLong,
+    /// No start line of the form of RFC 3261 §7.1 or §7.2.
+    #[error("malformed start line")]
+    StartLine,
+    /// A SIP version other than 2.0.
+    #[error("SIP version not supported")]
+    Version,
+    /// A line that is no header field, or a CR or LF that ends no line.
+    #[error("malformed header line")]
+    HeaderLine,
+    /// The empty line after the headers is missing.
+    #[error("no end of the headers")]
+    Truncated,
+    /// Via, From, To, Call-ID or CSeq is missing.
+    #[error("missing {}", .0.as_str())]
+    Missing(HeaderName),
+    /// A header that may stand only once stands twice.
+    #[error("more than one {}", .0.as_str())]
+    Repeated(HeaderName),
+    /// The value of a header that every message needs cannot be read.
+    #[error("malformed {}", .0.as_str())]
+    Value(HeaderName),
+    /// Content-Length is no number, or says more than there is.
+    #[error("wrong Content-Length")]
+    ContentLength,
+}
+
+/// What is left of bytes that are no message: the error and, when its lines could be indexed, a message good enough
+/// to build a 400 from.
+#[derive(Debug, Error)]
+#[error("{error}")]
+pub struct Malformed {
+    /// What is wrong.
+    pub error: ParseError,
+    /// The request, when a reply can be built from its Via, Call-ID, CSeq, From and To.
+    pub request: Option<Box<Message>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum StartLine {
+    Request {
+        method: Method,
+        method_end: u16,
+        uri_end: u16,
+    },
+    Response {
+        status: u16,
+        reason_start: u16,
+        reason_end: u16,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    name: HeaderName,
+    start: u16,
+    value_start: u16,
+    value_end: u16,
+}
+
+impl Message {
+    /// Indexes `bytes`: a whole datagram, or a message that the stream framing cut out. Bytes after the body of a
+    /// datagram are dropped (RFC 3261 §18.3).
+    pub fn parse(bytes: Bytes, limits: &Limits) -> Result<Message, Malformed> {
+        if bytes.len() > limits.message_size.min(usize::from(u16::MAX)) {
+            let head = bytes.slice(..limits.message_size.min(usize::from(u16::MAX)));
+            let request = index(head, limits).0.filter(Message::is_answerable).map(Box::new);
+            return Err(Malformed {
+                error: ParseError::TooLarge,
+                request,
+            });
+        }
+        let (message, error) = index(bytes, limits);
+        let error = match (&message, error) {
+            (_, Some(error)) => Some(error),
+            (Some(message), None) => message.check(limits).err(),
+            (None, None) => Some(ParseError::Truncated),
+        };
+        match (message, error) {
+            (Some(mut message), None) => match message.trim_body() {
+                Ok(()) => Ok(message),
+                Err(error) => Err(Malformed::new(error, message)),
+            },
+            (Some(message), Some(error)) => Err(Malformed::new(error, message)),
+            (None, error) => Err(Malformed {
+                error: error.unwrap_or(ParseError::Truncated),
+                request: None,
+            }),
+        }
+    }
+
+    /// The whole message as it came.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The same message on bytes of its own, so that keeping it does not keep the buffer it came in.
+    pub fn detached(&self) -> Message {
+        Message {
+            bytes: Bytes::copy_from_slice(&self.bytes),
+            ..self.clone()
+        }
+    }
+
+    /// Whether this is a request.
+    pub fn is_request(&self) -> bool {
+        matches!(self.start, StartLine::Request { .. })
+    }
+
+    /// The method of a request; of a response, the one that its CSeq names.
+    pub fn method(&self) -> Method {
+        match self.start {
+            StartLine::Request { method, .. } => method,
+            StartLine::Response { .. } => self
+                .cseq()
+                .map_or(Method::Other, |cseq| Method::from_bytes(cseq.method)),
+        }
+    }
+
+    /// The method as written.
+    pub fn method_bytes(&self) -> &[u8] {
+        match self.start {
+            StartLine::Request { method_end, .. } => &self.bytes[..usize::from(method_end)],
+            StartLine::Response { .. } => self.cseq().map_or(b"", |cseq| cseq.method),
+        }
+    }
+
+    /// The Request-URI as written; empty for a response.
+    pub fn request_uri(&self) -> &[u8] {
+        &self.bytes[self.request_uri_range()]
+    }
+
+    /// The status code of a response, 100 to 699.
+    pub fn status(&self) -> Option<u16> {
+        match self.start {
+            StartLine::Request { .. } => None,
+            StartLine::Response { status, .. } => Some(status),
+        }
+    }
+
+    /// The reason phrase of a response; empty for a request.
+    pub fn reason_phrase(&self) -> &[u8] {
+        match self.start {
+            StartLine::Request { .. } => b"",
+            StartLine::Response {
+                reason_start,
+                reason_end,
+                ..
+            } => &self.bytes[usize::from(reason_start)..usize::from(reason_end)],
+        }
+    }
+
+    /// The value of the first line of header `name`, trimmed; folds stay in it.
+    pub fn header(&self, name: HeaderName) -> Option<&[u8]> {
+        self.lines(name).next()
+    }
+
+    /// The values of all lines of header `name`, in order.
+    pub fn lines(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+        self.lines
+            .iter()
+            .filter(move |line| line.name == name)
+            .map(|line| self.value(line))
+    }
+
+    /// The comma-separated values of all lines of a list header, in order.
+    pub fn values(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+        self.lines(name).flat_map(split_values)
+    }
+
+    /// The values of all lines whose name is `name`, known or not, compared without case.
+    pub fn lines_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.lines
+            .iter()
+            .filter(move |line| self.name_bytes(line).eq_ignore_ascii_case(name.as_bytes()))
+            .map(|line| self.value(line))
+    }
+
+    /// The Call-ID (RFC 3261 §20.8), compared byte by byte.
+    pub fn call_id(&self) -> &[u8] {
+        self.header(HeaderName::CallId).unwrap_or_default()
+    }
+
+    /// The body, of any bytes.
+    pub fn body(&self) -> &[u8] {
+        &self.bytes[usize::from(self.body_start)..]
+    }
+
+    /// The first Via value.
+    pub fn top_via(&self) -> Option<Via<'_>> {
+        Via::parse(self.values(HeaderName::Via).next()?).ok()
+    }
+
+    /// The From header.
+    pub fn from(&self) -> Option<NameAddr<'_>> {
+        NameAddr::parse(self.header(HeaderName::From)?).ok()
+    }
+
+    /// The To header.
+    pub fn to(&self) -> Option<NameAddr<'_>> {
+        NameAddr::parse(self.header(HeaderName::To)?).ok()
+    }
+
+    /// The CSeq header.
+    pub fn cseq(&self) -> Option<CSeq<'_>> {
+        CSeq::parse(self.header(HeaderName::CSeq)?).ok()
+    }
+
+    /// The Expires header in seconds; what cannot be read counts as absent, what is too large as the largest.
+    pub fn expires(&self) -> Option<u32> {
+        delta_seconds(self.header(HeaderName::Expires)?)
+    }
+
+    /// The Max-Forwards header: absent, or a number, or unreadable (RFC 3261 §20.22: 0 to 255).
+    pub fn max_forwards(&self) -> Option<Result<u8, ParseError>> {
+        let value = self.header(HeaderName::MaxForwards)?;
+        Some(decimal(value).ok_or(ParseError::Value(HeaderName::MaxForwards)))
+    }
+
+    /// Where the Request-URI stands; empty for a response.
+    pub(crate) fn request_uri_range(&self) -> std::ops::Range<usize> {
+        match self.start {
+            StartLine::Request {
+                method_end, uri_end, ..
+            } => usize::from(method_end) + 1..usize::from(uri_end),
+            StartLine::Response { .. } => 0..0,
+        }
+    }
+
+    /// Where the first header line begins.
+    pub(crate) fn headers_start(&self) -> usize {
+        usize::from(self.headers_start)
+    }
+
+    /// Where the empty line after the headers begins.
+    pub(crate) fn headers_end(&self) -> usize {
+        usize::from(self.body_start).saturating_sub(2)
+    }
+
+    /// The lines of header `name`: the range of the whole line with its CRLF, and the value.
+    pub(crate) fn line_ranges(&self, name: HeaderName) -> impl Iterator<Item = (std::ops::Range<usize>, &[u8])> {
+        self.lines
+            .iter()
+            .enumerate()
+            .filter(move |(_, line)| line.name == name)
+            .map(|(index, line)| {
+                let end = self
+                    .lines
+                    .get(index + 1)
+                    .map_or(self.headers_end(), |next| usize::from(next.start));
+                (usize::from(line.start)..end, self.value(line))
+            })
+    }
+
+    /// The offset of `part`, which must be a slice of this message.
+    pub(crate) fn offset(&self, part: &[u8]) -> usize {
+        let offset = (part.as_ptr() as usize).wrapping_sub(self.bytes.as_ptr() as usize);
+        debug_assert!(offset + part.len() <= self.bytes.len(), "not a part of this message");
+        offset
+    }
+
+    fn value(&self, line: &Line) -> &[u8] {
+        &self.bytes[usize::from(line.value_start)..usize::from(line.value_end)]
+    }
+
+    fn name_bytes(&self, line: &Line) -> &[u8] {
+        let text = &self.bytes[usize::from(line.start)..usize::from(line.value_start)];
+        let colon = memchr::memchr(b':', text).unwrap_or(text.len());
+        text[..colon].trim_ascii_end()
+    }
+
+    /// What every message must have (RFC 3261 §8.1.1), once each, and of readable form.
+    fn check(&self, limits: &Limits) -> Result<(), ParseError> {
+        let mut seen = [0_u8; HeaderName::Other as usize + 1];
+        for line in &self.lines {
+            seen[line.name as usize] = seen[line.name as usize].saturating_add(1);
+        }
+        for name in REQUIRED {
+            if seen[name as usize] == 0 {
+                return Err(ParseError::Missing(name));
+            }
+        }
+        for name in SINGLE {
+            if seen[name as usize] > 1 {
+                return Err(ParseError::Repeated(name));
+            }
+        }
+        if self.values(HeaderName::Via).nth(limits.vias).is_some() {
+            return Err(ParseError::TooManyVias);
+        }
+        let cseq = self.cseq().ok_or(ParseError::Value(HeaderName::CSeq))?;
+        if self.is_request() && cseq.method != self.method_bytes() {
+            return Err(ParseError::Value(HeaderName::CSeq));
+        }
+        if self.call_id().is_empty() || self.call_id().iter().any(|byte| byte.is_ascii_whitespace()) {
+            return Err(ParseError::Value(HeaderName::CallId));
+        }
+        self.top_via().ok_or(ParseError::Value(HeaderName::Via))?;
+        self.from().ok_or(ParseError::Value(HeaderName::From))?;
+        self.to().ok_or(ParseError::Value(HeaderName::To))?;
+        Ok(())
+    }
+
+    /// Whether a reply can be built: the headers that it copies are there.
+    fn is_answerable(&self) -> bool {
+        self.is_request()
+            && self.method() != Method::Ack
+            && REQUIRED.iter().all(|name| self.header(*name).is_some())
+            && self.top_via().is_some()
+    }
+
+    fn trim_body(&mut self) -> Result<(), ParseError> {
+        let Some(value) = self.header(HeaderName::ContentLength) else {
+            return Ok(());
+        };
+        let length: usize = decimal(value).ok_or(ParseError::ContentLength)?;
+        let end = usize::from(self.body_start)
+            .checked_add(length)
+            .ok_or(ParseError::ContentLength)?;
+        if end > self.bytes.len() {
+            return Err(ParseError::ContentLength);
+        }
+        self.bytes.truncate(end);
+        Ok(())
+    }
+}
+
+impl Malformed {
+    fn new(error: ParseError, message: Message) -> Malformed {
+        Malformed {
+            error,
+            request: message.is_answerable().then(|| Box::new(message)),
+        }
+    }
+}
+
+/// The lines of `bytes`, as far as they go, and the first thing that is wrong with them.
+fn index(bytes: Bytes, limits: &Limits) -> (Option<Message>, Option<ParseError>) {
+    let Some(first_end) = line_end(&bytes, 0) else {
+        return (None, Some(ParseError::StartLine));
+    };
+    let (start, mut error) = start_line(&bytes[..first_end]);
+    let mut message = Message {
+        start,
+        lines: SmallVec::new(),
+        headers_start: (first_end + 2) as u16,
+        body_start: 0,
+        bytes,
+    };
+    let bytes = &message.bytes;
+    let mut position = first_end + 2;
+    loop {
+        if bytes[position..].starts_with(b"\r\n") {
+            message.body_start = (position + 2) as u16;
+            return (Some(message), error);
+        }
+        let mut end = match line_end(bytes, position) {
+            Some(end) => end,
+            None => return (None, error.or(Some(ParseError::Truncated))),
+        };
+        // RFC 3261 §7.3.1: a line that begins with white space continues the one before.
+        while matches!(bytes.get(end + 2), Some(b' ' | b'\t')) {
+            match line_end(bytes, end + 2) {
+                Some(next) => end = next,
+                None => return (None, error.or(Some(ParseError::Truncated))),
+            }
+        }
+        if message.lines.len() >= limits.headers {
+            return (None, Some(ParseError::TooManyHeaders));
+        }
+        if end - position > limits.line_length {
+            return (None, Some(ParseError::LineTooLong));
+        }
+        match header_line(bytes, position, end) {
+            Some(line) => message.lines.push(line),
+            None => {
+                error = error.or(Some(ParseError::HeaderLine));
+                // It stays in the index as a header of no interest, so that the lines remain contiguous.
+                let end = end as u16;
+                message.lines.push(Line {
+                    name: HeaderName::Other,
+                    start: position as u16,
+                    value_start: end,
+                    value_end: end,
+                });
+            }
+        }
+        position = end + 2;
+    }
+}
+
+/// The position of the CRLF that ends the line at `from`; none when a bare CR or LF comes first.
+fn line_end(bytes: &[u8], from: usize) -> Option<usize> {
+    let end = from + memchr::memchr2(b'\r', b'\n', bytes.get(from..)?)?;
+    bytes[end..].starts_with(b"\r\n").then_some(end)
+}
+
+fn header_line(bytes: &[u8], start: usize, end: usize) -> Option<Line> {
+    let line = &bytes[start..end];
+    let colon = memchr::memchr(b':', line)?;
+    // RFC 3261 §25.1: HCOLON = *( SP / HTAB ) ":" SWS.
+    let mut name_end = colon;
+    while name_end > 0 && matches!(line[name_end - 1], b' ' | b'\t') {
+        name_end -= 1;
+    }
+    let name = &line[..name_end];
+    if !grammar::is_token(name) {
+        return None;
+    }
+    let mut value_start = colon + 1;
+    while value_start < line.len() && matches!(line[value_start], b' ' | b'\t' | b'\r' | b'\n') {
+        value_start += 1;
+    }
+    let mut value_end = line.len();
+    while value_end > value_start && matches!(line[value_end - 1], b' ' | b'\t' | b'\r' | b'\n') {
+        value_end -= 1;
+    }
+    Some(Line {
+        name: HeaderName::from_bytes(name),
+        start: start as u16,
+        value_start: (start + value_start) as u16,
+        value_end: (start + value_end) as u16,
+    })
+}
+
+/// The start line (RFC 3261 §7.1, §7.2). What is no status line counts as a request, so that it can be answered.
+fn start_line(line: &[u8]) -> (StartLine, Option<ParseError>) {
+    if line.len() >= 4 && line[..4].eq_ignore_ascii_case(b"SIP/") {
+        return status_line(line);
+    }
+    let unreadable = StartLine::Request {
+        method: Method::Other,
+        method_end: 0,
+        uri_end: 1,
+    };
+    let Some(method_end) = memchr::memchr(b' ', line) else {
+        return (unreadable, Some(ParseError::StartLine));
+    };
+    let method = &line[..method_end];
+    let Some(uri_end) = memchr::memrchr(b' ', line) else {
+        return (unreadable, Some(ParseError::StartLine));
+    };
+    if !grammar::is_token(method) {
+        return (unreadable, Some(ParseError::StartLine));
+    }
+    let start = StartLine::Request {
+        method: Method::from_bytes(method),
+        method_end: method_end as u16,
+        uri_end: uri_end.max(method_end + 1) as u16,
+    };
+    if uri_end <= method_end + 1 {
+        return (start, Some(ParseError::StartLine));
+    }
+    let uri = &line[method_end + 1..uri_end];
+    let version = &line[uri_end + 1..];
+    if uri
+        .iter()
+        .any(|byte| byte.is_ascii_whitespace() || *byte < b' ' || matches!(byte, b'<' | b'>'))
+    {
+        return (start, Some(ParseError::StartLine));
+    }
+    if version.eq_ignore_ascii_case(b"SIP/2.0") {
+        return (start, None);
+    }
+    let is_version = version.len() >= 4 && version[..4].eq_ignore_ascii_case(b"SIP/");
+    (
+        start,
+        Some(if is_version {
+            ParseError::Version
+        } else {
+            ParseError::StartLine
+        }),
+    )
+}
+
+fn status_line(line: &[u8]) -> (StartLine, Option<ParseError>) {
+    let unreadable = StartLine::Response {
+        status: 0,
+        reason_start: 0,
+        reason_end: 0,
+    };
+    if line.len() < 8 || !line[..8].eq_ignore_ascii_case(b"SIP/2.0 ") {
+        return (unreadable, Some(ParseError::Version));
+    }
+    let Some(digits) = line.get(8..11) else {
+        return (unreadable, Some(ParseError::StartLine));
+    };
+    let status: Option<u16> = decimal(digits);
+    let status = status.filter(|status| (100..700).contains(status));
+    // RFC 4475 §3.1.1.13: the reason phrase may be empty; the space before it may not be missing, but some leave it out.
+    let ends_well = matches!(line.get(11), None | Some(b' '));
+    let (Some(status), true) = (status, ends_well) else {
+        return (unreadable, Some(ParseError::StartLine));
+    };
+    let reason_start = line.len().min(12) as u16;
+    (
+        StartLine::Response {
+            status,
+            reason_start,
+            reason_end: line.len() as u16,
+        },
+        None,
+    )
+}
+
+/// A decimal number of digits only.
+pub(crate) fn decimal<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Seconds (RFC 3261 §25.1 delta-seconds); a number beyond 32 bits counts as the largest.
+pub fn delta_seconds(text: &[u8]) -> Option<u32> {
+    let text = text.trim_ascii();
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    Some(decimal(text).unwrap_or(u32::MAX))
+}
+
+const REQUIRED: [HeaderName; 5] = [
+    HeaderName::Via,
+    HeaderName::From,
+    HeaderName::To,
+    HeaderName::CallId,
+    HeaderName::CSeq,
+];
+
+const SINGLE: [HeaderName; 7] = [
+    HeaderName::From,
+    HeaderName::To,
+    HeaderName::CallId,
+    HeaderName::CSeq,
+    HeaderName::MaxForwards,
+    HeaderName::ContentLength,
+    HeaderName::Expires,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: &str = "INVITE sip:bob@example.com SIP/2.0\r\nv: SIP/2.0/UDP a;branch=z9hG4bK1,\r\n SIP/2.0/TCP b\r\n\
+        Max-Forwards : 70\r\nf: <sip:alice@example.com>;tag=1\r\nTo:<sip:bob@example.com>\r\ni: c@a\r\n\
+        CSEQ: 7 INVITE\r\nX-Odd: \u{ff}\r\nContent-Length: 4\r\n\r\nbody and more";
+
+    fn parse(text: &str) -> Result<Message, Malformed> {
+        Message::parse(Bytes::copy_from_slice(text.as_bytes()), &Limits::default())
+    }
+
+    #[test]
+    fn compact_forms_folds_and_several_values_per_line_are_read() {
+        let message = parse(REQUEST).unwrap();
+        assert_eq!(message.method(), Method::Invite);
+        assert_eq!(message.request_uri(), b"sip:bob@example.com");
+        assert_eq!(message.values(HeaderName::Via).count(), 2);
+        assert_eq!(message.top_via().unwrap().branch(), Some(&b"z9hG4bK1"[..]));
+        assert_eq!(message.max_forwards(), Some(Ok(70)));
+        assert_eq!(message.from().unwrap().tag(), Some(&b"1"[..]));
+        assert_eq!(message.call_id(), b"c@a");
+        assert_eq!(message.body(), b"body");
+        assert_eq!(message.lines_named("x-odd").count(), 1);
+    }
+
+    #[test]
+    fn a_status_line_may_lack_its_phrase() {
+        let text = REQUEST.replacen("INVITE sip:bob@example.com SIP/2.0", "SIP/2.0 100 ", 1);
+        let message = parse(&text).unwrap();
+        assert_eq!((message.status(), message.reason_phrase()), (Some(100), &b""[..]));
+        assert_eq!(message.method(), Method::Invite);
+    }
+
+    #[test]
+    fn a_malformed_request_that_can_be_answered_is_kept() {
+        for (from, to, error) in [
+            ("CSEQ: 7 INVITE", "CSEQ: 7 BYE", ParseError::Value(HeaderName::CSeq)),
+            (
+                "CSEQ: 7 INVITE",
+                "CSEQ: 4294967296 INVITE",
+                ParseError::Value(HeaderName::CSeq),
+            ),
+            ("Content-Length: 4", "Content-Length: 400", ParseError::ContentLength),
+            ("Content-Length: 4", "Content-Length: -4", ParseError::ContentLength),
+            ("X-Odd: ", "X Odd: ", ParseError::HeaderLine),
+            (
+                "X-Odd: ",
+                "To: <sip:x@y>\r\nX-Odd: ",
+                ParseError::Repeated(HeaderName::To),
+            ),
+            ("INVITE sip", "INVITE  sip", ParseError::StartLine),
+            (" SIP/2.0\r", " SIP/7.0\r", ParseError::Version),
+        ] {
+            let malformed = parse(&REQUEST.replacen(from, to, 1)).unwrap_err();
+            assert_eq!(malformed.error, error, "{to}");
+            assert!(malformed.request.is_some(), "{to}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_answered_is_not_kept() {
+        for (from, to) in [("i: c@a\r\n", ""), ("X-Odd: ", "X-Odd: \n"), ("\r\n\r\n", "\r\n")] {
+            let malformed = parse(&REQUEST.replacen(from, to, 1)).unwrap_err();
+            assert!(malformed.request.is_none(), "{from:?}");
+        }
+    }
+
+    #[test]
+    fn limits_hold() {
+        let limits = Limits {
+            headers: 5,
+            ..Limits::default()
+        };
+        let malformed = Message::parse(Bytes::from_static(REQUEST.as_bytes()), &limits).unwrap_err();
+        assert_eq!(malformed.error, ParseError::TooManyHeaders);
+        let limits = Limits {
+            vias: 1,
+            ..Limits::default()
+        };
+        let malformed = Message::parse(Bytes::from_static(REQUEST.as_bytes()), &limits).unwrap_err();
+        assert_eq!(malformed.error, ParseError::TooManyVias);
+        let limits = Limits {
+            message_size: 100,
+            ..Limits::default()
+        };
+        let malformed = Message::parse(Bytes::from_static(REQUEST.as_bytes()), &limits).unwrap_err();
+        assert_eq!(malformed.error, ParseError::TooLarge);
+    }
+}
