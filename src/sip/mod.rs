@@ -14,4 +14,5 @@ pub mod reason;
 pub mod registrar;
 pub mod resolution;
 pub mod server;
+pub mod shared;
 pub mod transaction;
