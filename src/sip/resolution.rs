@@ -3,7 +3,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use thiserror::Error;
+
 use crate::sip::hop::Transport;
+use crate::sip::message::uri::{Host, Scheme, Uri};
 
 /// The most places that one question leads to; more addresses of a host are not tried.
 pub const MAX_HOPS: usize = 8;
@@ -41,7 +44,50 @@ pub struct Question {
     pub too_large_for_udp: bool,
 }
 
+/// Why a URI leads nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NotResolvable {
+    /// Its scheme is neither `sip` nor `sips`.
+    #[error("only sip and sips URIs name a host")]
+    Scheme,
+    /// It has no host, or its `maddr` is none.
+    #[error("the URI names no host")]
+    Host,
+    /// Its transport is not known here, or not possible with its scheme.
+    #[error("the URI asks for a transport that cannot be used")]
+    Transport,
+}
+
 impl Question {
+    /// The question that `uri` puts: RFC 3263 §4.1, §4.2.
+    pub fn from_uri(uri: &Uri<'_>) -> Result<Question, NotResolvable> {
+        let secure = match uri.scheme {
+            Scheme::Sip => false,
+            Scheme::Sips => true,
+            Scheme::Tel | Scheme::Other => return Err(NotResolvable::Scheme),
+        };
+        let host = match uri.maddr() {
+            Some(maddr) => Host::parse(maddr),
+            None => uri.host,
+        };
+        let transport = match uri.transport() {
+            Some(None) => return Err(NotResolvable::Transport),
+            Some(transport) => transport,
+            None => None,
+        };
+        let question = Question {
+            host: question_host(host.ok_or(NotResolvable::Host)?)?,
+            port: uri.port,
+            transport,
+            secure,
+            too_large_for_udp: false,
+        };
+        match question.transports() {
+            [] => Err(NotResolvable::Transport),
+            _ => Ok(question),
+        }
+    }
+
     /// The transports to be tried, in this order.
     fn transports(&self) -> &'static [Transport] {
         match (self.transport, self.secure) {
@@ -59,6 +105,17 @@ impl Question {
             // RFC 3263 §4.1: without a NAPTR or SRV record, UDP.
             (None, false) => &[Transport::Udp],
         }
+    }
+}
+
+fn question_host(host: Host<'_>) -> Result<QuestionHost, NotResolvable> {
+    match host {
+        Host::V4(address) => Ok(QuestionHost::Address(address.into())),
+        Host::V6(address) => Ok(QuestionHost::Address(address.into())),
+        Host::Name(name) => match std::str::from_utf8(name) {
+            Ok(name) => Ok(QuestionHost::Name(name.to_ascii_lowercase().into())),
+            Err(_) => Err(NotResolvable::Host),
+        },
     }
 }
 
@@ -95,6 +152,38 @@ mod tests {
         hops.iter()
             .map(|(transport, remote)| format!("{transport} {remote}"))
             .collect()
+    }
+
+    fn from_uri(uri: &str) -> Result<Question, NotResolvable> {
+        Question::from_uri(&Uri::parse(uri.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn a_uri_names_host_port_and_transport() {
+        let expected = question(Some(Transport::Tcp), Some(5070));
+        assert_eq!(from_uri("sip:alice@EXAMPLE.com:5070;transport=TCP"), Ok(expected));
+        assert_eq!(from_uri("sip:example.com"), Ok(question(None, None)));
+        let address = from_uri("sip:alice@[2001:db8::1]").unwrap();
+        assert_eq!(address.host, QuestionHost::Address(addresses()[1]));
+    }
+
+    #[test]
+    fn maddr_decides_over_the_host() {
+        let address = from_uri("sip:alice@example.com;maddr=192.0.2.1").unwrap();
+        assert_eq!(address.host, QuestionHost::Address(addresses()[0]));
+    }
+
+    #[test]
+    fn what_leads_nowhere_is_refused() {
+        assert_eq!(from_uri("tel:+15550100"), Err(NotResolvable::Scheme));
+        assert_eq!(
+            from_uri("sip:example.com;transport=sctp"),
+            Err(NotResolvable::Transport)
+        );
+        assert_eq!(
+            from_uri("sips:example.com;transport=udp"),
+            Err(NotResolvable::Transport)
+        );
     }
 
     #[test]
