@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use memchr::memmem;
+
 use crate::sip::message::grammar::{self, HOST};
 
 /// A host.
@@ -89,11 +91,28 @@ fn ipv4(bytes: &[u8]) -> Option<Ipv4Addr> {
     std::str::from_utf8(bytes).ok()?.parse().ok()
 }
 
-/// RFC 5118 §4.10: the grammar of RFC 3261 led some to write three colons before an embedded IPv4 address; such an
-/// address is no address.
 fn ipv6(bytes: &[u8]) -> Option<Ipv6Addr> {
+    let mut text = [0; LONGEST_ADDRESS];
+    let bytes = match memmem::find(bytes, b":::") {
+        Some(colons) => without_third_colon(bytes, colons, &mut text)?,
+        None => bytes,
+    };
     std::str::from_utf8(bytes).ok()?.parse().ok()
 }
+
+/// RFC 5118 §4.10: the grammar of RFC 3261 wrongly asks for three colons before an embedded IPv4 address, so that "an
+/// implementation must tolerate both" three and two.
+fn without_third_colon<'a>(bytes: &[u8], colons: usize, text: &'a mut [u8; LONGEST_ADDRESS]) -> Option<&'a [u8]> {
+    ipv4(&bytes[colons + 3..])?;
+    let text = text.get_mut(..bytes.len() - 1)?;
+    let (head, tail) = text.split_at_mut(colons);
+    head.copy_from_slice(&bytes[..colons]);
+    tail.copy_from_slice(&bytes[colons + 1..]);
+    Some(text)
+}
+
+/// The longest way to write an IPv6 address: six groups of four digits, and an IPv4 address.
+const LONGEST_ADDRESS: usize = 6 * 5 + 15;
 
 #[cfg(test)]
 mod tests {
@@ -135,7 +154,12 @@ mod tests {
             "192.0.2.1.",
             "2001:db8::1",
             "[]",
-            "[2001:db8:::192.0.2.1]",
+            "[2001:db8:::1]",
+            "[2001:db8::::192.0.2.1]",
+            "[1::2:::192.0.2.1]",
+            "[1:2:3:4:5:6:::192.0.2.1]",
+            "[:::192.0.2]",
+            "[01234567890:01234567890:0123456789:::192.0.2.1]",
             "[fe80::1%eth0]",
             "[192.0.2.1]",
             "[2001:db8::1",
@@ -152,6 +176,18 @@ mod tests {
         assert_eq!(Host::parse_address(b"[2001:db8::9:255]"), address);
         assert_eq!(Host::parse_address(b"192.0.2.5"), "192.0.2.5".parse().ok());
         assert_eq!(Host::parse_address(b"example.com"), None);
+    }
+
+    #[test]
+    fn rfc5118_4_10_three_colons_are_two() {
+        for (wrong, right) in [
+            ("[2001:db8:::192.0.2.1]", "[2001:db8::192.0.2.1]"),
+            ("[:::192.0.2.1]", "[::192.0.2.1]"),
+            ("[1:2:3:4:5:::192.0.2.1]", "[1:2:3:4:5:0:192.0.2.1]"),
+        ] {
+            assert!(Host::parse(wrong.as_bytes()).is_some(), "{wrong}");
+            assert_eq!(Host::parse(wrong.as_bytes()), Host::parse(right.as_bytes()));
+        }
     }
 
     #[test]
