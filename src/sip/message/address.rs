@@ -137,7 +137,8 @@ impl<'a> Parameters<'a> {
         }
     }
 
-    fn parse(text: &'a [u8]) -> Option<Parameters<'a>> {
+    /// Reads parameters without a semicolon before the first: at least one.
+    pub fn parse(text: &'a [u8]) -> Option<Parameters<'a>> {
         let mut rest = text;
         loop {
             rest = grammar::skip_lws(rest);

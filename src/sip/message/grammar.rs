@@ -265,7 +265,7 @@ fn hex(digit: u8) -> Option<u8> {
 }
 
 /// A decimal number; `None` when `bytes` is not only digits or the number does not fit.
-pub(super) fn decimal(bytes: &[u8]) -> Option<u32> {
+pub fn decimal(bytes: &[u8]) -> Option<u32> {
     if bytes.is_empty() {
         return None;
     }
