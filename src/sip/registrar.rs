@@ -2,17 +2,7 @@
 
 use std::time::Duration;
 
-/// What happens to a new contact that finds its AOR full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Overflow {
-    /// The request is refused.
-    #[default]
-    Reject,
-    /// The binding registered longest ago gives way.
-    ReplaceOldest,
-    /// A binding whose flow is known to be dead gives way; with none the request is refused.
-    ReplaceUnreachable,
-}
+pub use crate::sip::location::Overflow;
 
 /// `[registrar]`, as it holds in one domain.
 #[derive(Clone, Debug, PartialEq, Eq)]

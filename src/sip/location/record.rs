@@ -1,0 +1,571 @@
+//! The bindings of one AOR, packed into one allocation: a header, the AOR, and the bindings one after another.
+//!
+//! ```text
+//! record   node u32 | armed u32 | bindings u16 | AOR length u16 | AOR | binding...
+//! binding  see `encode`
+//! ```
+//!
+//! All numbers are little-endian and unaligned. A record is only ever written by this file.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::time::{Duration, Instant};
+
+use crate::sip::hop::{ConnectionId, Flow, Transport};
+use crate::sip::location::aor::AddressOfRecord;
+use crate::sip::location::expiry::NodeIndex;
+use crate::sip::message::address::Parameters;
+use crate::sip::message::grammar;
+
+/// A point in time: milliseconds since the location service began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment(pub(super) u64);
+
+impl Moment {
+    pub(super) fn new(epoch: Instant, now: Instant) -> Moment {
+        Moment(now.saturating_duration_since(epoch).as_millis() as u64)
+    }
+
+    /// The whole second that has begun.
+    pub(super) fn second(self) -> u32 {
+        (self.0 / 1000).min(u64::from(u32::MAX)) as u32
+    }
+
+    /// The first whole second that is not before it.
+    pub(super) fn second_after(self) -> u32 {
+        self.0.div_ceil(1000).min(u64::from(u32::MAX)) as u32
+    }
+
+    fn after_secs(self, secs: u32) -> Moment {
+        Moment(self.0 + u64::from(secs) * 1000)
+    }
+}
+
+/// What is written of a binding.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fields<'a> {
+    pub(super) uri: &'a [u8],
+    pub(super) parameters: &'a [u8],
+    pub(super) path: &'a [u8],
+    pub(super) q: u16,
+    pub(super) call_id: u128,
+    pub(super) cseq: u32,
+    pub(super) nonce_count: u32,
+    pub(super) granted_secs: u32,
+    pub(super) registered_at: u32,
+    pub(super) now: Moment,
+    pub(super) flow: &'a Flow,
+}
+
+impl Fields<'_> {
+    /// The length of the packed binding; `None` when it is more than can be kept.
+    pub(super) fn encoded_length(&self) -> Option<usize> {
+        let variable = self.uri.len() + self.parameters.len() + self.path.len();
+        let length = FIXED_LENGTH + flow_length(self.flow) + variable;
+        (length <= usize::from(u16::MAX)).then_some(length)
+    }
+
+    /// Writes the binding over `out`, which is as long as [`Fields::encoded_length`] says; that also bounds each part
+    /// to what its length field holds.
+    pub(super) fn encode(&self, out: &mut [u8]) {
+        let mut writer = Writer { at: 0, out };
+        writer.put(&(writer.out.len() as u16).to_le_bytes());
+        writer.put(&(self.uri.len() as u16).to_le_bytes());
+        writer.put(&(self.parameters.len() as u16).to_le_bytes());
+        writer.put(&(self.path.len() as u16).to_le_bytes());
+        writer.put(&self.q.to_le_bytes());
+        writer.put(&[self.flags()]);
+        writer.put(&self.cseq.to_le_bytes());
+        writer.put(&self.nonce_count.to_le_bytes());
+        writer.put(&self.granted_secs.to_le_bytes());
+        writer.put(&self.registered_at.to_le_bytes());
+        writer.put(&self.expiry_moment().0.to_le_bytes());
+        writer.put(&self.call_id.to_le_bytes());
+        writer.put_address(self.flow.local);
+        writer.put_address(self.flow.remote);
+        if let Some(connection) = self.flow.connection {
+            writer.put(&connection.0.to_le_bytes());
+        }
+        writer.put(self.uri);
+        writer.put(self.parameters);
+        writer.put(self.path);
+    }
+
+    pub(super) fn expiry_moment(&self) -> Moment {
+        self.now.after_secs(self.granted_secs)
+    }
+
+    fn flags(&self) -> u8 {
+        let mut flags = match self.flow.transport {
+            Transport::Udp => 0,
+            Transport::Tcp => 1,
+            Transport::Tls => 2,
+            Transport::Ws => 3,
+            Transport::Wss => 4,
+        };
+        for (bit, is_set) in [
+            (LOCAL_V6, self.flow.local.is_ipv6()),
+            (REMOTE_V6, self.flow.remote.is_ipv6()),
+            (HAS_CONNECTION, self.flow.connection.is_some()),
+        ] {
+            if is_set {
+                flags |= bit;
+            }
+        }
+        flags
+    }
+}
+
+/// One binding of an AOR (RFC 3261 §10), read where it lies.
+#[derive(Clone, Copy)]
+pub struct Binding<'a> {
+    packed: &'a [u8],
+    epoch: Instant,
+}
+
+impl<'a> Binding<'a> {
+    /// The Contact's URI, as registered.
+    pub fn contact_uri(&self) -> &'a [u8] {
+        self.part(0)
+    }
+
+    /// The Contact's header parameters as registered, without `expires`: what stands after the first semicolon.
+    pub fn parameters(&self) -> &'a [u8] {
+        self.part(1)
+    }
+
+    /// The Path values, in their order, joined by commas (RFC 3327); empty without one.
+    pub fn path(&self) -> &'a [u8] {
+        self.part(2)
+    }
+
+    /// The value of `+sip.instance`, without quotes (RFC 5626 §4.1).
+    pub fn instance(&self) -> Option<&'a [u8]> {
+        instance(&self.read_parameters())
+    }
+
+    /// The value of `reg-id` (RFC 5626 §4.2).
+    pub fn reg_id(&self) -> Option<u32> {
+        reg_id(&self.read_parameters())
+    }
+
+    /// The q value in thousandths.
+    pub fn q(&self) -> u16 {
+        self.u16_at(Q)
+    }
+
+    /// The CSeq of the REGISTER that made or last refreshed it.
+    pub fn cseq(&self) -> u32 {
+        self.u32_at(CSEQ)
+    }
+
+    /// The nonce count of that REGISTER; 0 without one.
+    pub fn nonce_count(&self) -> u32 {
+        self.u32_at(NONCE_COUNT)
+    }
+
+    /// The lifetime that was granted then.
+    pub fn granted(&self) -> Duration {
+        Duration::from_secs(u64::from(self.u32_at(GRANTED)))
+    }
+
+    /// When the binding was first made, in whole seconds.
+    pub fn registered_at(&self) -> Instant {
+        self.epoch + Duration::from_secs(u64::from(self.u32_at(REGISTERED_AT)))
+    }
+
+    /// When it was made or last refreshed.
+    pub fn refreshed_at(&self) -> Instant {
+        self.epoch + Duration::from_millis(self.refreshed_moment().0)
+    }
+
+    /// From then on it is no more.
+    pub fn expires_at(&self) -> Instant {
+        self.epoch + Duration::from_millis(self.expiry_moment().0)
+    }
+
+    /// The way its last REGISTER came by.
+    pub fn flow(&self) -> Flow {
+        let flags = self.flags();
+        let (local, at) = self.address_at(FIXED_LENGTH, flags & LOCAL_V6 != 0);
+        let (remote, at) = self.address_at(at, flags & REMOTE_V6 != 0);
+        let transport = match flags & TRANSPORT {
+            0 => Transport::Udp,
+            1 => Transport::Tcp,
+            2 => Transport::Tls,
+            3 => Transport::Ws,
+            _ => Transport::Wss,
+        };
+        let connection = (flags & HAS_CONNECTION != 0).then(|| ConnectionId(u64::from_le_bytes(read(self.packed, at))));
+        Flow {
+            transport,
+            local,
+            remote,
+            connection,
+        }
+    }
+
+    /// Whether its flow was found dead after its last REGISTER.
+    pub fn is_unreachable(&self) -> bool {
+        self.flags() & UNREACHABLE != 0
+    }
+
+    /// The keyed hash of the Call-ID of its last REGISTER.
+    pub(super) fn call_id(&self) -> u128 {
+        u128::from_le_bytes(read(self.packed, CALL_ID))
+    }
+
+    pub(super) fn is_live(&self, now: Moment) -> bool {
+        self.expiry_moment() > now
+    }
+
+    pub(super) fn expiry_moment(&self) -> Moment {
+        Moment(u64::from_le_bytes(read(self.packed, EXPIRES_AT)))
+    }
+
+    pub(super) fn refreshed_moment(&self) -> Moment {
+        Moment(self.expiry_moment().0 - u64::from(self.u32_at(GRANTED)) * 1000)
+    }
+
+    pub(super) fn registered_second(&self) -> u32 {
+        self.u32_at(REGISTERED_AT)
+    }
+
+    pub(super) fn packed(&self) -> &'a [u8] {
+        self.packed
+    }
+
+    fn read_parameters(&self) -> Parameters<'a> {
+        Parameters::parse(self.parameters()).unwrap_or_default()
+    }
+
+    fn flags(&self) -> u8 {
+        self.packed[FLAGS]
+    }
+
+    fn u16_at(&self, at: usize) -> u16 {
+        u16::from_le_bytes(read(self.packed, at))
+    }
+
+    fn u32_at(&self, at: usize) -> u32 {
+        u32::from_le_bytes(read(self.packed, at))
+    }
+
+    /// The parts of variable length stand at the end; their lengths stand together in the same order.
+    fn part(&self, number: usize) -> &'a [u8] {
+        let length = |number: usize| usize::from(self.u16_at(PART_LENGTHS + 2 * number));
+        let following: usize = (number..PARTS).map(length).sum();
+        let start = self.packed.len() - following;
+        &self.packed[start..start + length(number)]
+    }
+
+    fn address_at(&self, at: usize, is_v6: bool) -> (SocketAddr, usize) {
+        let port = u16::from_le_bytes(read(self.packed, at));
+        if !is_v6 {
+            let ip = Ipv4Addr::from(read::<4>(self.packed, at + 2));
+            return (SocketAddr::new(IpAddr::V4(ip), port), at + V4_LENGTH);
+        }
+        let ip = Ipv6Addr::from(read::<16>(self.packed, at + 2));
+        let scope = u32::from_le_bytes(read(self.packed, at + 18));
+        (SocketAddr::V6(SocketAddrV6::new(ip, port, 0, scope)), at + V6_LENGTH)
+    }
+}
+
+impl std::fmt::Debug for Binding<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Binding")
+            .field("contact_uri", &String::from_utf8_lossy(self.contact_uri()))
+            .field("parameters", &String::from_utf8_lossy(self.parameters()))
+            .field("granted", &self.granted())
+            .field("flow", &self.flow())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The bindings of one AOR.
+#[derive(Debug)]
+pub(super) struct Record(Box<[u8]>);
+
+impl Record {
+    pub(super) fn node(&self) -> NodeIndex {
+        NodeIndex(u32::from_le_bytes(read(&self.0, NODE)))
+    }
+
+    /// The second of the wheel's slot that it is in.
+    pub(super) fn armed(&self) -> u32 {
+        u32::from_le_bytes(read(&self.0, ARMED))
+    }
+
+    pub(super) fn set_armed(&mut self, armed: u32) {
+        self.0[ARMED..ARMED + 4].copy_from_slice(&armed.to_le_bytes());
+    }
+
+    pub(super) fn aor(&self) -> &[u8] {
+        &self.0[RECORD_HEADER..self.first_binding()]
+    }
+
+    /// All bindings, expired ones too, in the order in which they came.
+    pub(super) fn bindings(&self, epoch: Instant) -> impl Iterator<Item = Binding<'_>> {
+        let mut rest = &self.0[self.first_binding()..];
+        std::iter::from_fn(move || {
+            let length = usize::from(u16::from_le_bytes(*rest.first_chunk()?));
+            let (packed, after) = rest.split_at_checked(length)?;
+            rest = after;
+            Some(Binding { packed, epoch })
+        })
+    }
+
+    pub(super) fn count(&self) -> usize {
+        usize::from(u16::from_le_bytes(read(&self.0, COUNT)))
+    }
+
+    /// Writes `fields` over a binding of the same length that starts `start` bytes after the first one's start.
+    pub(super) fn overwrite(&mut self, start: usize, fields: &Fields<'_>) {
+        let start = self.first_binding() + start;
+        let length = usize::from(u16::from_le_bytes(read(&self.0, start)));
+        fields.encode(&mut self.0[start..start + length]);
+    }
+
+    /// Sets the flag of every binding that `applies` says. Returns whether there was one.
+    pub(super) fn mark_unreachable(&mut self, epoch: Instant, applies: impl Fn(&Binding<'_>) -> bool) -> bool {
+        let mut start = self.first_binding();
+        let mut found = false;
+        while start < self.0.len() {
+            let length = usize::from(u16::from_le_bytes(read(&self.0, start)));
+            let packed = &mut self.0[start..start + length];
+            if applies(&Binding { packed, epoch }) {
+                packed[FLAGS] |= UNREACHABLE;
+                found = true;
+            }
+            start += length;
+        }
+        found
+    }
+
+    fn first_binding(&self) -> usize {
+        RECORD_HEADER + usize::from(u16::from_le_bytes(read(&self.0, AOR_LENGTH)))
+    }
+}
+
+/// Makes a [`Record`] beside the present one.
+pub(super) struct RecordBuilder {
+    bytes: Vec<u8>,
+    count: u16,
+}
+
+impl RecordBuilder {
+    /// `bindings_length` is the length of all bindings that will be added.
+    pub(super) fn new(aor: &[u8], bindings_length: usize) -> RecordBuilder {
+        debug_assert!(aor.len() <= AddressOfRecord::MAX_LENGTH);
+        let mut bytes = Vec::with_capacity(RECORD_HEADER + aor.len() + bindings_length);
+        bytes.extend_from_slice(&[0; RECORD_HEADER]);
+        bytes[AOR_LENGTH..AOR_LENGTH + 2].copy_from_slice(&(aor.len() as u16).to_le_bytes());
+        bytes.extend_from_slice(aor);
+        RecordBuilder { bytes, count: 0 }
+    }
+
+    /// Adds a binding as it is.
+    pub(super) fn keep(&mut self, binding: &Binding<'_>) {
+        self.bytes.extend_from_slice(binding.packed);
+        self.count += 1;
+    }
+
+    /// Adds a binding whose length is `length`.
+    pub(super) fn add(&mut self, length: usize, fields: &Fields<'_>) {
+        let start = self.bytes.len();
+        self.bytes.resize(start + length, 0);
+        fields.encode(&mut self.bytes[start..]);
+        self.count += 1;
+    }
+
+    /// The record, in the wheel at `node` in the slot of `armed`.
+    pub(super) fn finish(mut self, node: NodeIndex, armed: u32) -> Record {
+        self.bytes[NODE..NODE + 4].copy_from_slice(&node.0.to_le_bytes());
+        self.bytes[COUNT..COUNT + 2].copy_from_slice(&self.count.to_le_bytes());
+        let mut record = Record(self.bytes.into_boxed_slice());
+        record.set_armed(armed);
+        record
+    }
+}
+
+struct Writer<'a> {
+    at: usize,
+    out: &'a mut [u8],
+}
+
+impl Writer<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.out[self.at..self.at + bytes.len()].copy_from_slice(bytes);
+        self.at += bytes.len();
+    }
+
+    fn put_address(&mut self, address: SocketAddr) {
+        self.put(&address.port().to_le_bytes());
+        match address {
+            SocketAddr::V4(address) => self.put(&address.ip().octets()),
+            SocketAddr::V6(address) => {
+                self.put(&address.ip().octets());
+                self.put(&address.scope_id().to_le_bytes());
+            }
+        }
+    }
+}
+
+/// The value of `+sip.instance`, without quotes.
+pub(super) fn instance<'a>(parameters: &Parameters<'a>) -> Option<&'a [u8]> {
+    let value = parameters.get("+sip.instance").flatten()?;
+    let text = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+    Some(text.unwrap_or(value))
+}
+
+/// The value of `reg-id`.
+pub(super) fn reg_id(parameters: &Parameters<'_>) -> Option<u32> {
+    grammar::decimal(parameters.get("reg-id").flatten()?)
+}
+
+fn flow_length(flow: &Flow) -> usize {
+    let address = |address: &SocketAddr| if address.is_ipv6() { V6_LENGTH } else { V4_LENGTH };
+    address(&flow.local) + address(&flow.remote) + flow.connection.map_or(0, |_| 8)
+}
+
+fn read<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut out = [0; N];
+    out.copy_from_slice(&bytes[at..at + N]);
+    out
+}
+
+// Of a record.
+const NODE: usize = 0;
+const ARMED: usize = 4;
+const COUNT: usize = 8;
+const AOR_LENGTH: usize = 10;
+const RECORD_HEADER: usize = 12;
+
+// Of a binding, whose own length comes first.
+const PART_LENGTHS: usize = 2;
+const PARTS: usize = 3;
+const Q: usize = 8;
+const FLAGS: usize = 10;
+const CSEQ: usize = 11;
+const NONCE_COUNT: usize = 15;
+const GRANTED: usize = 19;
+const REGISTERED_AT: usize = 23;
+const EXPIRES_AT: usize = 27;
+const CALL_ID: usize = 35;
+const FIXED_LENGTH: usize = 51;
+
+// An address is port, IP and, for IPv6, scope.
+const V4_LENGTH: usize = 6;
+const V6_LENGTH: usize = 22;
+
+const TRANSPORT: u8 = 0b0000_0111;
+const LOCAL_V6: u8 = 0b0000_1000;
+const REMOTE_V6: u8 = 0b0001_0000;
+const HAS_CONNECTION: u8 = 0b0010_0000;
+const UNREACHABLE: u8 = 0b1000_0000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(flow: &Flow) -> Fields<'_> {
+        Fields {
+            uri: b"sip:alice@192.0.2.7:5062;transport=tcp",
+            parameters: b"q=0.7;+sip.instance=\"<urn:uuid:1>\";reg-id=1",
+            path: b"<sip:edge.example.com;lr>",
+            q: 700,
+            call_id: u128::MAX - 5,
+            cseq: 0x7fff_fffe,
+            nonce_count: 0x0102_0304,
+            granted_secs: 3600,
+            registered_at: 12,
+            now: Moment(12_345),
+            flow,
+        }
+    }
+
+    fn record(fields: &[Fields<'_>]) -> Record {
+        let lengths: Vec<usize> = fields.iter().map(|fields| fields.encoded_length().unwrap()).collect();
+        let mut builder = RecordBuilder::new(b"alice@example.com", lengths.iter().sum());
+        for (fields, length) in fields.iter().zip(lengths) {
+            builder.add(length, fields);
+        }
+        builder.finish(NodeIndex(7), 99)
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let epoch = Instant::now();
+        let flows = [
+            Flow {
+                transport: Transport::Udp,
+                local: "192.0.2.1:5060".parse().unwrap(),
+                remote: "198.51.100.4:40000".parse().unwrap(),
+                connection: None,
+            },
+            Flow {
+                transport: Transport::Wss,
+                local: "[2001:db8::1]:443".parse().unwrap(),
+                remote: "[fe80::2%3]:50123".parse().unwrap(),
+                connection: Some(ConnectionId(u64::MAX)),
+            },
+        ];
+        let written: Vec<Fields<'_>> = flows.iter().map(fields).collect();
+        let record = record(&written);
+        assert_eq!(record.node(), NodeIndex(7));
+        assert_eq!(record.armed(), 99);
+        assert_eq!(record.aor(), b"alice@example.com");
+        assert_eq!(record.count(), 2);
+        let bindings: Vec<Binding<'_>> = record.bindings(epoch).collect();
+        assert_eq!(bindings.len(), 2);
+        for (binding, fields) in bindings.iter().zip(&written) {
+            assert_eq!(binding.contact_uri(), fields.uri);
+            assert_eq!(binding.parameters(), fields.parameters);
+            assert_eq!(binding.path(), fields.path);
+            assert_eq!(binding.instance(), Some(&b"<urn:uuid:1>"[..]));
+            assert_eq!(binding.reg_id(), Some(1));
+            assert_eq!(binding.q(), 700);
+            assert_eq!(binding.call_id(), fields.call_id);
+            assert_eq!(binding.cseq(), fields.cseq);
+            assert_eq!(binding.nonce_count(), fields.nonce_count);
+            assert_eq!(binding.granted(), Duration::from_secs(3600));
+            assert_eq!(binding.registered_at(), epoch + Duration::from_secs(12));
+            assert_eq!(binding.refreshed_at(), epoch + Duration::from_millis(12_345));
+            assert_eq!(binding.expires_at(), epoch + Duration::from_millis(3_612_345));
+            assert_eq!(binding.flow(), *fields.flow);
+            assert!(!binding.is_unreachable());
+        }
+    }
+
+    #[test]
+    fn a_usual_binding_takes_few_bytes() {
+        let flow = Flow {
+            transport: Transport::Udp,
+            local: "192.0.2.1:5060".parse().unwrap(),
+            remote: "198.51.100.4:40000".parse().unwrap(),
+            connection: None,
+        };
+        let fields = Fields {
+            uri: b"sip:user000001@198.51.100.4:40000",
+            parameters: b"",
+            path: b"",
+            ..fields(&flow)
+        };
+        assert!(record(&[fields]).0.len() <= 160);
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_refused() {
+        let flow = Flow {
+            transport: Transport::Udp,
+            local: "192.0.2.1:5060".parse().unwrap(),
+            remote: "198.51.100.4:40000".parse().unwrap(),
+            connection: None,
+        };
+        let path = vec![b'x'; 65_500];
+        let fields = Fields {
+            path: &path,
+            ..fields(&flow)
+        };
+        assert_eq!(fields.encoded_length(), None);
+    }
+}

@@ -1,0 +1,351 @@
+//! One part of the tables: the records of its AORs and the wheel of their expiry.
+
+use std::hash::Hasher as _;
+use std::time::Instant;
+
+use hashbrown::HashTable;
+use siphasher::sip::SipHasher13;
+use smallvec::SmallVec;
+
+use crate::sip::hop::Flow;
+use crate::sip::location::expiry::{NodeIndex, Wheel};
+use crate::sip::location::plan::{Fate, Plan, Request, USUAL_BINDINGS};
+use crate::sip::location::record::{Binding, Fields, Moment, Record, RecordBuilder};
+use crate::sip::location::{AddressOfRecord, Change, Counts, Refused};
+
+/// What all shards have in common.
+#[derive(Debug)]
+pub(super) struct Common {
+    pub(super) key: [u8; 16],
+    /// When the location service began.
+    pub(super) epoch: Instant,
+}
+
+impl Common {
+    pub(super) fn hash(&self, aor: &[u8]) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.key);
+        hasher.write(aor);
+        hasher.finish()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Shard {
+    records: HashTable<Record>,
+    wheel: Wheel,
+    /// Of the last change of any AOR here, so that one that comes back goes on counting.
+    revision: u64,
+    bindings: u64,
+}
+
+impl Shard {
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    pub(super) fn bindings(&self) -> u64 {
+        self.bindings
+    }
+
+    pub(super) fn addresses(&self) -> u64 {
+        self.records.len() as u64
+    }
+
+    pub(super) fn live_bindings<'s>(
+        &'s self,
+        common: &Common,
+        hash: u64,
+        aor: &AddressOfRecord,
+        now: Moment,
+    ) -> impl Iterator<Item = Binding<'s>> + use<'s> {
+        let record = self.records.find(hash, |record| record.aor() == aor.as_bytes());
+        let epoch = common.epoch;
+        record
+            .into_iter()
+            .flat_map(move |record| record.bindings(epoch))
+            .filter(move |binding| binding.is_live(now))
+    }
+
+    pub(super) fn warm(&self, hash: u64, aor: &AddressOfRecord) {
+        std::hint::black_box(self.records.find(hash, |record| record.aor() == aor.as_bytes()));
+    }
+
+    pub(super) fn mark_unreachable(&mut self, common: &Common, hash: u64, aor: &AddressOfRecord, flow: &Flow) -> bool {
+        self.records
+            .find_mut(hash, |record| record.aor() == aor.as_bytes())
+            .is_some_and(|record| record.mark_unreachable(common.epoch, |binding| binding.flow() == *flow))
+    }
+
+    pub(super) fn apply(
+        &mut self,
+        common: &Common,
+        hash: u64,
+        aor: &AddressOfRecord,
+        request: &Request<'_>,
+        listed: &mut dyn FnMut(&Binding<'_>),
+    ) -> Result<Option<Change>, Refused> {
+        let counts = match self.records.find_mut(hash, |record| record.aor() == aor.as_bytes()) {
+            Some(record) => update(record, &mut self.wheel, common, request)?,
+            None => self.create(common, hash, aor, request)?,
+        };
+        self.live_bindings(common, hash, aor, request.now)
+            .for_each(|binding| listed(&binding));
+        if counts.is_idle() {
+            return Ok(None);
+        }
+        Ok(Some(self.change(hash, aor.clone(), counts)))
+    }
+
+    /// Removes the expired bindings of the AORs that are due; looks at no more than `budget` of them. Returns whether
+    /// that was all.
+    pub(super) fn expire(
+        &mut self,
+        common: &Common,
+        now: Moment,
+        budget: &mut usize,
+        changes: &mut Vec<Change>,
+    ) -> bool {
+        while let Some(due) = self.wheel.next_due(now.second()) {
+            if *budget == 0 {
+                return false;
+            }
+            *budget -= 1;
+            let found = self.records.find_mut(due.hash, |record| record.node() == due.node);
+            let Some(record) = found else {
+                debug_assert!(false, "a node of the wheel has its record");
+                self.wheel.remove(due.node, due.armed);
+                continue;
+            };
+            let counts = expire(record, &mut self.wheel, common, now);
+            if counts.expired == 0 {
+                continue;
+            }
+            let aor = AddressOfRecord::from_stored(record.aor());
+            let change = self.change(due.hash, aor, counts);
+            changes.push(change);
+        }
+        true
+    }
+
+    fn create(
+        &mut self,
+        common: &Common,
+        hash: u64,
+        aor: &AddressOfRecord,
+        request: &Request<'_>,
+    ) -> Result<Counts, Refused> {
+        let plan = Plan::new(&[], request)?;
+        if plan.counts.is_idle() {
+            return Ok(plan.counts);
+        }
+        let parts = parts(&[], &plan, request)?;
+        let (node, armed) = self.wheel.insert(hash, earliest_due(&parts).unwrap_or(u32::MAX));
+        let record = build(aor.as_bytes(), &parts, node, armed);
+        self.records
+            .insert_unique(hash, record, |record| common.hash(record.aor()));
+        Ok(plan.counts)
+    }
+
+    /// Makes the change public; a record without bindings goes.
+    fn change(&mut self, hash: u64, aor: AddressOfRecord, counts: Counts) -> Change {
+        self.bindings += u64::from(counts.added);
+        self.bindings -= u64::from(counts.removed) + u64::from(counts.displaced) + u64::from(counts.expired);
+        let is_of_aor = |record: &Record| record.aor() == aor.as_bytes();
+        if (counts.removed > 0 || counts.expired > 0)
+            && let Ok(entry) = self.records.find_entry(hash, is_of_aor)
+            && entry.get().count() == 0
+        {
+            let (record, _) = entry.remove();
+            self.wheel.remove(record.node(), record.armed());
+        }
+        self.revision += 1;
+        Change {
+            aor,
+            revision: self.revision,
+            counts,
+        }
+    }
+}
+
+/// Updates the record of an AOR: in place if its lengths stay, else by another record made beside it.
+fn update(record: &mut Record, wheel: &mut Wheel, common: &Common, request: &Request<'_>) -> Result<Counts, Refused> {
+    let (counts, due) = match decide(record, common, request)? {
+        Outcome::Idle(counts) => return Ok(counts),
+        Outcome::Refreshed { places, counts } => {
+            for (start, fields) in &places {
+                record.overwrite(*start, fields);
+            }
+            let due = places.iter().map(|(_, fields)| fields.expiry_moment().second_after());
+            (counts, due.min())
+        }
+        Outcome::Replaced {
+            record: successor,
+            counts,
+            due,
+        } => {
+            *record = successor;
+            (counts, due)
+        }
+    };
+    // Lazy re-arming: the record moves in the wheel only when it would be looked at too late.
+    if let Some(due) = due.filter(|due| *due < record.armed()) {
+        let armed = wheel.rearm(record.node(), record.armed(), due);
+        record.set_armed(armed);
+    }
+    Ok(counts)
+}
+
+/// What a request makes of a record.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box for a value of a moment would be an allocation"
+)]
+enum Outcome<'a> {
+    /// Nothing.
+    Idle(Counts),
+    /// Bindings are written over, each at its place.
+    Refreshed { places: Places<'a>, counts: Counts },
+    /// Another record, and when its first binding expires.
+    Replaced {
+        record: Record,
+        counts: Counts,
+        due: Option<u32>,
+    },
+}
+
+fn decide<'a>(record: &Record, common: &Common, request: &Request<'a>) -> Result<Outcome<'a>, Refused> {
+    let bindings: SmallVec<[Binding<'_>; USUAL_BINDINGS]> = record.bindings(common.epoch).collect();
+    let plan = Plan::new(&bindings, request)?;
+    let counts = plan.counts;
+    if counts.is_idle() {
+        return Ok(Outcome::Idle(counts));
+    }
+    if let Some(places) = places_to_overwrite(&bindings, &plan, request) {
+        // What has expired beside them stays until its slot comes.
+        let counts = Counts { expired: 0, ..counts };
+        return Ok(Outcome::Refreshed { places, counts });
+    }
+    let parts = parts(&bindings, &plan, request)?;
+    Ok(Outcome::Replaced {
+        record: build(record.aor(), &parts, record.node(), record.armed()),
+        counts,
+        due: earliest_due(&parts),
+    })
+}
+
+/// Leaves out what has expired. What has not is looked at again when it does.
+fn expire(record: &mut Record, wheel: &mut Wheel, common: &Common, now: Moment) -> Counts {
+    let (successor, expired, due) = survivors(record, common, now);
+    if let Some(successor) = successor {
+        *record = successor;
+    }
+    if let Some(due) = due {
+        let armed = wheel.rearm(record.node(), record.armed(), due);
+        record.set_armed(armed);
+    }
+    Counts {
+        expired,
+        ..Counts::default()
+    }
+}
+
+/// The record without what has expired (if something has), how many that are, and when the next one expires.
+fn survivors(record: &Record, common: &Common, now: Moment) -> (Option<Record>, u16, Option<u32>) {
+    let live = record
+        .bindings(common.epoch)
+        .filter(|binding| binding.is_live(now))
+        .map(Part::Kept);
+    let parts: Parts<'_> = live.collect();
+    let expired = record.count() - parts.len();
+    let successor = (expired > 0).then(|| build(record.aor(), &parts, record.node(), record.armed()));
+    (successor, expired as u16, earliest_due(&parts))
+}
+
+/// A binding of a record to come.
+enum Part<'a> {
+    Kept(Binding<'a>),
+    Written { fields: Fields<'a>, length: usize },
+}
+
+/// Where bindings start, and what is written there.
+type Places<'a> = SmallVec<[(usize, Fields<'a>); USUAL_BINDINGS]>;
+
+type Parts<'a> = SmallVec<[Part<'a>; USUAL_BINDINGS]>;
+
+impl<'a> Part<'a> {
+    fn written(fields: Fields<'a>) -> Result<Part<'a>, Refused> {
+        let length = fields.encoded_length().ok_or(Refused::TooLong)?;
+        Ok(Part::Written { fields, length })
+    }
+
+    fn length(&self) -> usize {
+        match self {
+            Part::Kept(binding) => binding.packed().len(),
+            Part::Written { length, .. } => *length,
+        }
+    }
+
+    fn due(&self) -> u32 {
+        match self {
+            Part::Kept(binding) => binding.expiry_moment().second_after(),
+            Part::Written { fields, .. } => fields.expiry_moment().second_after(),
+        }
+    }
+}
+
+/// What the record holds when `plan` is done: the bindings that stay in their order, then the new ones.
+fn parts<'a>(bindings: &[Binding<'a>], plan: &Plan, request: &Request<'a>) -> Result<Parts<'a>, Refused> {
+    let mut parts = Parts::new();
+    for (binding, fate) in bindings.iter().zip(&plan.fates) {
+        match fate {
+            Fate::Keep => parts.push(Part::Kept(*binding)),
+            Fate::Refresh(number) => {
+                let contact = &request.contacts()[*number];
+                parts.push(Part::written(request.fields(contact, binding.registered_second()))?);
+            }
+            Fate::Expire | Fate::Remove | Fate::Displace => {}
+        }
+    }
+    for number in &plan.added {
+        let contact = &request.contacts()[*number];
+        parts.push(Part::written(request.fields(contact, request.now.second()))?);
+    }
+    Ok(parts)
+}
+
+/// When `plan` only refreshes bindings and each keeps its length: where each starts and what is written there.
+fn places_to_overwrite<'a>(bindings: &[Binding<'_>], plan: &Plan, request: &Request<'a>) -> Option<Places<'a>> {
+    let mut places = SmallVec::new();
+    let mut start = 0;
+    for (binding, fate) in bindings.iter().zip(&plan.fates) {
+        match fate {
+            Fate::Keep | Fate::Expire => {}
+            Fate::Refresh(number) => {
+                let contact = &request.contacts()[*number];
+                let fields = request.fields(contact, binding.registered_second());
+                if fields.encoded_length() != Some(binding.packed().len()) {
+                    return None;
+                }
+                places.push((start, fields));
+            }
+            Fate::Remove | Fate::Displace => return None,
+        }
+        start += binding.packed().len();
+    }
+    plan.added.is_empty().then_some(places)
+}
+
+fn earliest_due(parts: &[Part<'_>]) -> Option<u32> {
+    parts.iter().map(Part::due).min()
+}
+
+fn build(aor: &[u8], parts: &[Part<'_>], node: NodeIndex, armed: u32) -> Record {
+    let mut builder = RecordBuilder::new(aor, parts.iter().map(Part::length).sum());
+    for part in parts {
+        match part {
+            Part::Kept(binding) => builder.keep(binding),
+            Part::Written { fields, length } => builder.add(*length, fields),
+        }
+    }
+    builder.finish(node, armed)
+}
