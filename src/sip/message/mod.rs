@@ -353,12 +353,9 @@ impl Message {
         Ok(())
     }
 
-    /// Whether a reply can be built: the headers that it copies are there.
+    /// Whether a reply can be built: the headers that it copies are there, whatever they say (RFC 4475 §3.1.2.1).
     fn is_answerable(&self) -> bool {
-        self.is_request()
-            && self.method() != Method::Ack
-            && REQUIRED.iter().all(|name| self.header(*name).is_some())
-            && self.top_via().is_some()
+        self.is_request() && self.method() != Method::Ack && REQUIRED.iter().all(|name| self.header(*name).is_some())
     }
 
     fn trim_body(&mut self) -> Result<(), ParseError> {
@@ -405,6 +402,11 @@ fn index(bytes: Bytes, limits: &Limits) -> (Option<Message>, Option<ParseError>)
         if bytes[position..].starts_with(b"\r\n") {
             message.body_start = (position + 2) as u16;
             return (Some(message), error);
+        }
+        if position == bytes.len() {
+            // Every line is whole, only the empty one is missing: enough for a reply.
+            message.body_start = position as u16;
+            return (Some(message), error.or(Some(ParseError::Truncated)));
         }
         let mut end = match line_end(bytes, position) {
             Some(end) => end,
@@ -642,6 +644,12 @@ mod tests {
                 ParseError::Repeated(HeaderName::To),
             ),
             ("INVITE sip", "INVITE  sip", ParseError::StartLine),
+            (
+                "v: SIP/2.0/UDP a;",
+                "v: SIP/2.0/UDP a;;,;",
+                ParseError::Value(HeaderName::Via),
+            ),
+            ("\r\n\r\nbody and more", "\r\n", ParseError::Truncated),
             (" SIP/2.0\r", " SIP/7.0\r", ParseError::Version),
         ] {
             let malformed = parse(&REQUEST.replacen(from, to, 1)).unwrap_err();
