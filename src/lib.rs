@@ -3,9 +3,18 @@
 //! `sip` decides, the rest carries. The modules stand in the order of their layers, lowest first; imports only run
 //! towards the top of this list (`tests/layers.rs` checks it).
 
-pub mod config;
-pub mod control;
-pub mod daemon;
-pub mod quickstart;
+// The server as values: messages and time in, messages out.
 pub mod sip;
+
+// Sockets, connections, name servers.
 pub mod transport;
+
+// Asking the running server.
+pub mod control;
+
+// The configuration file, and one to begin with.
+pub mod config;
+pub mod quickstart;
+
+// Start, the shards, drain.
+pub mod daemon;

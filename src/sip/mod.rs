@@ -4,6 +4,11 @@
 //! clock, opening sockets or files, spawning tasks or threads, drawing random numbers. Time is the argument `now`;
 //! randomness is the seed given to [`server::Server::new`].
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)
+)]
+
 pub mod digest;
 pub mod domain;
 pub mod hop;
