@@ -2,14 +2,17 @@
 //! are made once and used again.
 #![expect(
     unsafe_code,
-    reason = "neither the standard library nor socket2 offers recvmmsg and sendmmsg"
+    reason = "neither the standard library nor socket2 offers recvmmsg, sendmmsg and packet info"
 )]
 
 use std::io;
 use std::mem;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// The most datagrams of one system call.
 pub const BATCH: usize = 64;
@@ -23,6 +26,37 @@ const STRIDE: usize = SLOT + 11 * 64;
 
 /// Room for one control message with an `in_pktinfo` or `in6_pktinfo`.
 const CONTROL: usize = 64;
+
+/// Lets `socket` tell with each datagram which address it was sent to (RFC 3542 §6.1, ip(7)).
+pub fn tell_destinations(socket: BorrowedFd<'_>, is_ipv4: bool) -> io::Result<()> {
+    let (level, option) = match is_ipv4 {
+        true => (libc::IPPROTO_IP, libc::IP_PKTINFO),
+        false => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+    };
+    let on: libc::c_int = 1;
+    // SAFETY: the option is an integer, and `on` is one of the stated size.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            ptr::from_ref(&on).cast(),
+            mem::size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Registers `socket` with the runtime of the calling thread, for reading only: a socket that is written to is writable
+/// anew after each datagram, and to be told so would wake the thread for nothing.
+pub fn register(socket: UdpSocket) -> io::Result<AsyncFd<UdpSocket>> {
+    // SAFETY: a `UdpSocket` owns its descriptor and keeps it open, the same, until it is dropped by the `AsyncFd`.
+    let registered = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+    registered.map_err(io::Error::from)
+}
 
 /// One received datagram.
 #[derive(Clone, Copy, Debug)]
@@ -351,7 +385,6 @@ fn put_control<T: Copy>(
 
 #[cfg(test)]
 mod tests {
-    use std::net::UdpSocket;
     use std::os::fd::AsFd;
 
     use super::*;

@@ -1,0 +1,56 @@
+//! What the sockets count. One set for each worker and one for the control threads, so that no count is contended.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that only rises.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `count`.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// The number so far.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What is counted.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Datagrams received.
+    pub datagrams_received: Counter,
+    /// Datagrams sent.
+    pub datagrams_sent: Counter,
+    /// Datagrams not sent because the socket's buffer stayed full.
+    pub datagrams_dropped: Counter,
+    /// Datagrams not sent because of another error.
+    pub datagrams_failed: Counter,
+    /// Errors of receiving datagrams.
+    pub receive_errors: Counter,
+    /// Keep-alives, on datagrams and streams.
+    pub keep_alives: Counter,
+    /// Connections accepted.
+    pub connections_accepted: Counter,
+    /// Connections refused because there are too many.
+    pub connections_refused: Counter,
+    /// Connections refused because there are too many of one source.
+    pub connections_refused_of_source: Counter,
+    /// Errors of accepting connections.
+    pub accept_errors: Counter,
+    /// Outgoing connections that were not established.
+    pub connects_failed: Counter,
+    /// TLS handshakes that failed.
+    pub handshakes_failed: Counter,
+    /// Connections closed because they were idle, or slow to begin or to end a message.
+    pub connections_timed_out: Counter,
+    /// Connections closed because their peer does not read.
+    pub connections_congested: Counter,
+    /// Connections closed because no message boundary could be found.
+    pub connections_misframed: Counter,
+    /// Names not looked up because too many were being looked up.
+    pub queries_refused: Counter,
+}
