@@ -3,6 +3,7 @@
 //! What comes in is handed up to a [`Handler`], of which each worker thread has one.
 
 pub mod counters;
+pub mod interfaces;
 pub mod mmsg;
 pub mod open;
 pub mod rlimit;

@@ -1,0 +1,235 @@
+//! One worker's dispatch: inputs grouped by shard and run under its lock, then outputs sent, with no lock held.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::node::{Job, Node};
+use crate::sip::hop::{ConnectionId, Target, Transport};
+use crate::sip::server::{self, Input, Origin, Output};
+use crate::transport::udp::{Datagram, UdpListener};
+use crate::transport::{Arrival, Handler};
+
+/// How often outputs may lead to further inputs before other tasks have their turn.
+const ROUNDS_MAX: usize = 8;
+
+/// The dispatch of one worker, used by all tasks of its thread.
+pub struct Dispatch {
+    node: Arc<Node>,
+    index: usize,
+    udp: Box<[UdpListener]>,
+    scratch: RefCell<Scratch>,
+}
+
+/// Buffers that are empty between two calls.
+#[derive(Default)]
+struct Scratch {
+    inputs: Vec<Option<Input>>,
+    /// The shard and the place in `inputs` of each.
+    order: Vec<(u16, u32)>,
+    outputs: Vec<Output>,
+    /// For each listener what is to be sent from it.
+    datagrams: Vec<Vec<Datagram<Origin>>>,
+    unreachable: Vec<Origin>,
+}
+
+impl Dispatch {
+    /// The dispatch of worker `index`, which has these sockets.
+    pub fn new(node: Arc<Node>, index: usize, udp: Box<[UdpListener]>) -> Dispatch {
+        let scratch = Scratch {
+            datagrams: udp.iter().map(|_| Vec::new()).collect(),
+            ..Scratch::default()
+        };
+        Dispatch {
+            node,
+            index,
+            udp,
+            scratch: RefCell::new(scratch),
+        }
+    }
+
+    /// The UDP sockets.
+    pub fn udp(&self) -> &[UdpListener] {
+        &self.udp
+    }
+
+    /// Gives `shard` one input.
+    pub fn handle_input(&self, shard: usize, input: Input, now: Instant) {
+        let mut scratch = self.scratch.borrow_mut();
+        scratch.add(shard, input);
+        self.run(&mut scratch, now);
+    }
+
+    /// Runs the timers that are due at `now`.
+    pub fn handle_timeout(&self, now: Instant) {
+        let mut scratch = self.scratch.borrow_mut();
+        for shard in self.node.shards.due(self.index, now) {
+            self.node.shards.run(shard, |server| {
+                server.handle_timeout(now);
+                while let Some(output) = server.poll_output() {
+                    scratch.outputs.push(output);
+                }
+            });
+            self.carry_out(&mut scratch, now);
+        }
+        self.run(&mut scratch, now);
+    }
+
+    /// Runs shards and sends what they say until nothing is left to do.
+    fn run(&self, scratch: &mut Scratch, now: Instant) {
+        for _ in 0..ROUNDS_MAX {
+            self.run_inputs(scratch, now);
+            self.send(scratch);
+            if scratch.inputs.is_empty() {
+                return;
+            }
+        }
+        for (shard, place) in scratch.order.drain(..) {
+            if let Some(input) = scratch.inputs[place as usize].take() {
+                self.node.submit(usize::from(shard), input);
+            }
+        }
+        scratch.inputs.clear();
+    }
+
+    /// Locks each shard that has inputs once.
+    fn run_inputs(&self, scratch: &mut Scratch, now: Instant) {
+        // Within a shard the order of arrival is kept, because it is the second part of the key.
+        scratch.order.sort_unstable();
+        let Scratch {
+            inputs, order, outputs, ..
+        } = scratch;
+        for group in order.chunk_by(|(one, _), (other, _)| one == other) {
+            let Some((shard, _)) = group.first() else { continue };
+            self.node.shards.run(usize::from(*shard), |server| {
+                for (_, place) in group {
+                    if let Some(input) = inputs[*place as usize].take() {
+                        server.handle_input(input, now);
+                    }
+                }
+                while let Some(output) = server.poll_output() {
+                    outputs.push(output);
+                }
+            });
+        }
+        order.clear();
+        inputs.clear();
+        self.carry_out(scratch, now);
+    }
+
+    fn carry_out(&self, scratch: &mut Scratch, _now: Instant) {
+        let mut outputs = std::mem::take(&mut scratch.outputs);
+        for output in outputs.drain(..) {
+            match output {
+                Output::Send {
+                    payload,
+                    target,
+                    origin,
+                } => match target.transport() {
+                    Transport::Udp => self.queue_datagram(scratch, payload, &target, origin),
+                    Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+                        scratch.unreachable.extend(origin);
+                    }
+                },
+                Output::Resolve { query, question: _ } => {
+                    let hops = Vec::new();
+                    scratch.add(usize::from(query.shard), Input::Resolved { query, hops });
+                }
+            }
+        }
+        scratch.outputs = outputs;
+    }
+
+    fn queue_datagram(&self, scratch: &mut Scratch, payload: bytes::Bytes, target: &Target, origin: Option<Origin>) {
+        let local = target.local();
+        let is_own = |listener: &&UdpListener| listener.local() == local;
+        let is_wildcard = |listener: &UdpListener| {
+            let bound = listener.local();
+            bound.ip().is_unspecified() && bound.is_ipv4() == local.is_ipv4() && bound.port() == local.port()
+        };
+        let listener = match self.udp.iter().position(|listener| is_own(&listener)) {
+            Some(listener) => Some(listener),
+            None => self.udp.iter().position(is_wildcard),
+        };
+        let Some(listener) = listener else {
+            scratch.unreachable.extend(origin);
+            return;
+        };
+        scratch.datagrams[listener].push(Datagram {
+            payload,
+            local,
+            remote: target.remote(),
+            origin,
+        });
+    }
+
+    /// Sends what is queued; what could not be sent becomes inputs.
+    fn send(&self, scratch: &mut Scratch) {
+        for (listener, datagrams) in self.udp.iter().zip(&mut scratch.datagrams) {
+            if !datagrams.is_empty() {
+                listener.send(datagrams, &mut scratch.unreachable);
+            }
+        }
+        while let Some(origin) = scratch.unreachable.pop() {
+            scratch.add(usize::from(origin.shard), Input::Unreachable { origin });
+        }
+    }
+}
+
+impl Scratch {
+    fn add(&mut self, shard: usize, input: Input) {
+        self.order.push((shard as u16, self.inputs.len() as u32));
+        self.inputs.push(Some(input));
+    }
+}
+
+impl Handler for Dispatch {
+    type Origin = Origin;
+
+    fn handle_arrivals(&self, arrivals: &mut Vec<Arrival>, now: Instant) {
+        let mut scratch = self.scratch.borrow_mut();
+        let (shared, shards) = (&*self.node.shared, self.node.shards.count());
+        for Arrival { content, flow } in arrivals.drain(..) {
+            match content {
+                Ok(message) => {
+                    let prepared = server::prepare(shared, message, flow, now);
+                    scratch.add(prepared.shard(shards), Input::Received(prepared));
+                }
+                Err(malformed) => {
+                    let shard = server::malformed_shard(shared, &malformed, shards);
+                    scratch.add(shard, Input::Malformed { malformed, flow });
+                }
+            }
+        }
+        self.run(&mut scratch, now);
+    }
+
+    fn handle_unreachable(&self, origins: &mut Vec<Origin>, now: Instant) {
+        let mut scratch = self.scratch.borrow_mut();
+        scratch.unreachable.append(origins);
+        self.send(&mut scratch);
+        self.run(&mut scratch, now);
+    }
+
+    fn handle_closed(&self, connection: ConnectionId, now: Instant) {
+        let mut scratch = self.scratch.borrow_mut();
+        for shard in 0..self.node.shards.count() {
+            scratch.add(shard, Input::FlowClosed { connection });
+            self.run(&mut scratch, now);
+        }
+    }
+}
+
+impl Dispatch {
+    /// Does what another thread asks for; `false` ends the worker.
+    pub fn handle_job(&self, job: Job, now: Instant) -> bool {
+        match job {
+            Job::Input { shard, input } => self.handle_input(shard, *input, now),
+            Job::Ping(alive) => {
+                let _ = alive.send(());
+            }
+            Job::Stop => return false,
+        }
+        true
+    }
+}

@@ -1,0 +1,237 @@
+//! The daemon: owns what `sip` is connected to. Starts the workers, waits for the signal to stop, lets transactions end.
+
+mod dispatch;
+mod node;
+mod random;
+mod shards;
+mod state;
+mod systemd;
+mod worker;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, bail};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::sip::hop::Transport;
+use crate::sip::shared::{self, Epoch, Keys, Shared};
+use crate::transport;
+use crate::transport::settings::Limits;
+use node::{Job, Node, WorkerPort};
+use shards::Shards;
+use state::StateDirectory;
+
+/// How long transactions may take to end after the signal to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether they have.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long the workers may take to end after that.
+const STOP_MAX: Duration = Duration::from_secs(2);
+
+/// Open files beside the connections: sockets, logs, look-ups.
+const OTHER_FILES: u64 = 256;
+
+/// The threads of the control runtime.
+const CONTROL_THREADS: usize = 1;
+
+/// All that the daemon is told at its start.
+#[derive(Debug)]
+pub struct Settings {
+    /// The directory of what outlives a restart; only one instance uses it at a time.
+    pub state_dir: PathBuf,
+    /// Worker threads; 0 means one for each core.
+    pub workers: usize,
+    /// The sockets.
+    pub transport: transport::settings::Settings,
+    /// The SIP server.
+    pub sip: shared::Settings,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub fn run(settings: Settings) -> anyhow::Result<()> {
+    let state = StateDirectory::open(&settings.state_dir)?;
+    let control = Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("cannot make the control runtime")?;
+    let daemon = Daemon::start(&control, settings, &state)?;
+    let result = control.block_on(daemon.serve());
+    control.shutdown_background();
+    result
+}
+
+struct Daemon {
+    node: Arc<Node>,
+    signals: Signals,
+    /// How each worker ends.
+    ends: JoinSet<anyhow::Result<()>>,
+}
+
+impl Daemon {
+    fn start(control: &Runtime, settings: Settings, state: &StateDirectory) -> anyhow::Result<Daemon> {
+        let _guard = control.enter();
+        // Before anything is served, so that no signal is missed.
+        let signals = Signals::new().context("cannot wait for signals")?;
+        let workers = match settings.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        };
+        let mut udp = Vec::new();
+        for listener in &settings.transport.listeners {
+            match listener.transport {
+                Transport::Udp => udp.push(transport::udp::open(listener.bind, workers)?),
+                Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+                    bail!("{} {}: not served", listener.transport, listener.bind)
+                }
+            }
+        }
+        raise_open_files(&settings.transport.limits);
+
+        let now = Instant::now();
+        let shared = Arc::new(make_shared(settings.sip, state, now)?);
+        let mut receivers = Vec::new();
+        let ports = (0..workers).map(|_| {
+            let (jobs, receiver) = mpsc::unbounded_channel();
+            receivers.push(receiver);
+            WorkerPort {
+                jobs,
+                counters: Arc::default(),
+            }
+        });
+        let ports = ports.collect();
+        let node = Arc::new(Node {
+            shards: Shards::new(&shared, workers, now, random::bytes)?,
+            shared,
+            workers: ports,
+        });
+        let mut ends = JoinSet::new();
+        for (index, jobs) in receivers.into_iter().enumerate() {
+            let start = worker::Start {
+                index,
+                udp: udp.iter_mut().filter_map(|group| group.sockets.pop()).collect(),
+                jobs,
+            };
+            let (ended, end) = oneshot::channel();
+            worker::spawn(Arc::clone(&node), start, ended).context("cannot start a worker")?;
+            ends.spawn(async move {
+                match end.await {
+                    Ok(result) => result,
+                    Err(_) => bail!("worker {index} failed"),
+                }
+            });
+        }
+        for group in &udp {
+            info!(transport = "udp", address = %group.local, "listening");
+        }
+        Ok(Daemon { node, signals, ends })
+    }
+
+    /// Serves until a signal says to stop or a worker fails.
+    async fn serve(mut self) -> anyhow::Result<()> {
+        systemd::ready();
+        info!(
+            workers = self.node.workers.len(),
+            shards = self.node.shards.count(),
+            "ready"
+        );
+        tokio::select! {
+            () = self.signals.wait() => {}
+            Some(ended) = self.ends.join_next() => {
+                ended.context("a worker failed")??;
+                bail!("a worker ended")
+            }
+            () = systemd::feed_watchdog(Arc::clone(&self.node)) => {}
+        }
+        systemd::stopping();
+        info!("stopping: letting transactions end");
+        tokio::select! {
+            () = self.signals.wait() => warn!("stopping at once"),
+            () = stop(&self.node, &mut self.ends) => info!("stopped"),
+        }
+        Ok(())
+    }
+}
+
+async fn stop(node: &Node, ends: &mut JoinSet<anyhow::Result<()>>) {
+    let are_idle = async {
+        while !node.shards.are_idle() {
+            tokio::time::sleep(DRAIN_INTERVAL).await;
+        }
+    };
+    if tokio::time::timeout(DRAIN_MAX, are_idle).await.is_err() {
+        warn!("some transactions have not ended");
+    }
+    for worker in &node.workers {
+        let _ = worker.jobs.send(Job::Stop);
+    }
+    let all_ended = async { while ends.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_MAX, all_ended).await.is_err() {
+        warn!("a worker does not end");
+    }
+}
+
+/// The signals that mean stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn make_shared(mut settings: shared::Settings, state: &StateDirectory, now: Instant) -> anyhow::Result<Shared> {
+    if settings.local_addresses.is_empty() {
+        settings.local_addresses = transport::interfaces::addresses();
+    }
+    let stored = state.keys()?;
+    Ok(Shared {
+        settings,
+        epoch: Epoch {
+            instant: now,
+            unix: SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .context("the clock stands before 1970")?,
+        },
+        keys: Keys {
+            token: *stored.token,
+            hash: random::bytes()?,
+        },
+    })
+}
+
+fn raise_open_files(limits: &Limits) {
+    let wanted = limits.connections as u64 + OTHER_FILES;
+    match transport::rlimit::raise_open_files() {
+        Ok(granted) if granted < wanted => {
+            warn!(
+                granted,
+                wanted, "few open files allowed: raise LimitNOFILE or lower limits.connections"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => warn!(%error, "cannot raise the limit of open files"),
+    }
+}
