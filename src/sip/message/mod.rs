@@ -348,8 +348,12 @@ impl Message {
             return Err(ParseError::Value(HeaderName::CallId));
         }
         self.top_via().ok_or(ParseError::Value(HeaderName::Via))?;
-        self.from().ok_or(ParseError::Value(HeaderName::From))?;
-        self.to().ok_or(ParseError::Value(HeaderName::To))?;
+        // RFC 3261 §25.1 `tag-param`: a tag has a value.
+        let is_sound = |address: &NameAddr<'_>| address.parameter("tag") != Some(None);
+        self.from()
+            .filter(is_sound)
+            .ok_or(ParseError::Value(HeaderName::From))?;
+        self.to().filter(is_sound).ok_or(ParseError::Value(HeaderName::To))?;
         Ok(())
     }
 
@@ -650,6 +654,12 @@ mod tests {
                 ParseError::Value(HeaderName::Via),
             ),
             ("\r\n\r\nbody and more", "\r\n", ParseError::Truncated),
+            (";tag=1", ";tag", ParseError::Value(HeaderName::From)),
+            (
+                "To:<sip:bob@example.com>",
+                "To:<sip:bob@example.com>;tag;tag=1",
+                ParseError::Value(HeaderName::To),
+            ),
             (" SIP/2.0\r", " SIP/7.0\r", ParseError::Version),
         ] {
             let malformed = parse(&REQUEST.replacen(from, to, 1)).unwrap_err();
