@@ -1,0 +1,415 @@
+//! The client half of the table: requests go out with a branch, responses find their transaction by it (RFC 3261
+//! §17.1), and a CANCEL follows its INVITE (§9.1).
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::sip::hop::Target;
+use crate::sip::message::Message;
+use crate::sip::message::method::Method;
+use crate::sip::transaction::action::ClientAction as Action;
+use crate::sip::transaction::id::{BranchId, ClientId, Origin};
+use crate::sip::transaction::invite_client::{self, InviteClient};
+use crate::sip::transaction::non_invite_client::{self, NonInviteClient};
+use crate::sip::transaction::timer::{Timer, Timing};
+use crate::sip::transaction::wheel::TimerHandle;
+use crate::sip::transaction::{Due, Event, Kind, Transactions, Transmit, follow_up};
+
+/// What a response is to the transactions there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Matched {
+    /// It answers a request: act on it.
+    Deliver {
+        /// The transaction.
+        client: ClientId,
+        /// Its user, as given to [`Transactions::create_client`].
+        user: u64,
+    },
+    /// It is a retransmission, or answers a CANCEL; that was all.
+    Absorbed,
+    /// It answers no request of ours that is still known (RFC 6026 §8.9: it is not forwarded).
+    Unmatched,
+}
+
+/// A client transaction.
+#[derive(Debug)]
+pub(super) struct Client {
+    user: u64,
+    /// Part of the branch, beside the id.
+    salt: u32,
+    timer: Option<TimerHandle>,
+    machine: Machine,
+    /// Where the request went; `None` before it did.
+    target: Option<Target>,
+    cancel: Option<Box<Cancel>>,
+}
+
+#[derive(Debug)]
+enum Machine {
+    /// The branch is given out, the request not sent yet.
+    Reserved(Kind),
+    Invite(InviteClient),
+    NonInvite(NonInviteClient),
+}
+
+/// The CANCEL of an INVITE: a transaction of its own that shares the branch, and so the slot.
+#[derive(Debug)]
+struct Cancel {
+    machine: NonInviteClient,
+    /// When the INVITE counts as cancelled although no final response came.
+    until: Instant,
+}
+
+/// What a request's machine can meet.
+#[derive(Debug)]
+enum Input<'a> {
+    Response { response: &'a Message, status: u16 },
+    Timer(Timer),
+    TransportError,
+    CancelExpired,
+}
+
+impl Transactions {
+    /// Reserves a transaction and names its branch, which belongs into the Via of the request. `user` comes back with
+    /// everything that happens to it. `None`: there are too many.
+    pub fn create_client(&mut self, kind: Kind, user: u64) -> Option<(ClientId, BranchId)> {
+        let random = self.generator.next();
+        let salt = (random >> 32) as u32;
+        let client = Client {
+            user,
+            salt,
+            timer: None,
+            machine: Machine::Reserved(kind),
+            target: None,
+            cancel: None,
+        };
+        let (slot, generation) = self.clients.insert(random as u32, client)?;
+        let client = ClientId { slot, generation };
+        Some((client, BranchId::new(client, salt)))
+    }
+
+    /// Gives back a transaction that will send nothing after all. No event follows.
+    pub fn release_client(&mut self, client: ClientId) {
+        let reserved = self
+            .clients
+            .named(client.slot, client.generation)
+            .is_some_and(|client| matches!(client.machine, Machine::Reserved(_)));
+        if reserved {
+            self.clients.remove(client.slot);
+        }
+    }
+
+    /// Sends the request of a reserved transaction. False: it is not reserved.
+    pub fn send_request(&mut self, client: ClientId, payload: Bytes, target: Target, now: Instant) -> bool {
+        let timing = self.settings.timing(target.transport());
+        let Some(transaction) = self.clients.named(client.slot, client.generation) else {
+            return false;
+        };
+        let Machine::Reserved(kind) = transaction.machine else {
+            return false;
+        };
+        transaction.machine = match kind {
+            Kind::Invite => Machine::Invite(InviteClient::start(&payload, &timing, now)),
+            Kind::NonInvite => Machine::NonInvite(NonInviteClient::start(&payload, &timing, now)),
+        };
+        transaction.target = Some(target.clone());
+        self.transmits.push_back(Transmit {
+            payload,
+            target,
+            origin: Some(Origin::Client(client).to_bits()),
+        });
+        self.settle_client(client.slot, now);
+        true
+    }
+
+    /// Finds the transaction of a response "by the branch parameter in the top Via" and the method in CSeq (§17.1.3),
+    /// and does there what it asks for.
+    pub fn receive_response(&mut self, response: &Message, now: Instant) -> Matched {
+        self.match_response(response, now).unwrap_or(Matched::Unmatched)
+    }
+
+    fn match_response(&mut self, response: &Message, now: Instant) -> Option<Matched> {
+        let status = response.status()?;
+        let (client, salt) = BranchId::parse(response.top_via()?.branch()?)?;
+        let transaction = self.clients.named(client.slot, client.generation)?;
+        if transaction.salt != salt {
+            return None;
+        }
+        let user = transaction.user;
+        match (&transaction.machine, response.method()) {
+            (Machine::Invite(_), Method::Cancel) => {
+                transaction.cancel.as_ref()?;
+                self.step_cancel(client.slot, non_invite_event(status), now);
+                self.settle_client(client.slot, now);
+                return Some(Matched::Absorbed);
+            }
+            (Machine::Reserved(_), _) | (_, Method::Ack | Method::Cancel) => return None,
+            (Machine::Invite(_), Method::Invite) => {}
+            (Machine::NonInvite(_), Method::Invite) | (Machine::Invite(_), _) => return None,
+            (Machine::NonInvite(_), _) => {}
+        }
+        match self.drive_client(client.slot, Input::Response { response, status }, now) {
+            Action::Deliver | Action::AcknowledgeAndDeliver => Some(Matched::Deliver { client, user }),
+            Action::Nothing | Action::Send | Action::TimedOut | Action::Unreachable | Action::CancelTimedOut => {
+                Some(Matched::Absorbed)
+            }
+        }
+    }
+
+    /// Whether the INVITE has had a provisional response and no final one, so that it can be cancelled.
+    pub fn has_provisional(&mut self, client: ClientId) -> bool {
+        let transaction = self.clients.named(client.slot, client.generation);
+        transaction.is_some_and(|client| client.machine.is_cancellable())
+    }
+
+    /// Cancels an INVITE that has had a provisional response (§9.1), naming a Reason (RFC 3326) where one is known.
+    /// False: there is nothing to cancel, it is too early, or it was cancelled before; nothing was sent.
+    pub fn cancel(&mut self, client: ClientId, reason: Option<&[u8]>, now: Instant) -> bool {
+        self.try_cancel(client, reason, now).is_some()
+    }
+
+    fn try_cancel(&mut self, client: ClientId, reason: Option<&[u8]>, now: Instant) -> Option<()> {
+        let transaction = self.clients.named(client.slot, client.generation)?;
+        if transaction.cancel.is_some() || !transaction.machine.is_cancellable() {
+            return None;
+        }
+        let target = transaction.target.clone()?;
+        let request = follow_up::cancel(transaction.machine.message()?, reason)?;
+        let timing = self.settings.timing(target.transport());
+        transaction.cancel = Some(Box::new(Cancel {
+            machine: NonInviteClient::start(&request, &timing, now),
+            until: now + timing.duration(Timer::F),
+        }));
+        self.transmits.push_back(Transmit {
+            payload: Bytes::from(request),
+            target,
+            origin: Some(Origin::Cancel(client).to_bits()),
+        });
+        self.settle_client(client.slot, now);
+        Some(())
+    }
+
+    /// The connection on which the request went has ended before an answer came.
+    pub fn connection_lost(&mut self, client: ClientId, now: Instant) {
+        self.fail_client(client, now);
+    }
+
+    pub(super) fn fail_client(&mut self, client: ClientId, now: Instant) {
+        if self.clients.named(client.slot, client.generation).is_some() {
+            self.drive_client(client.slot, Input::TransportError, now);
+        }
+    }
+
+    /// The peer cannot be reached any more, so its answer to the INVITE is not waited for either.
+    pub(super) fn fail_cancel(&mut self, client: ClientId, now: Instant) {
+        if self.clients.named(client.slot, client.generation).is_some() {
+            self.step_cancel(client.slot, non_invite_client::Event::TransportError, now);
+            self.drive_client(client.slot, Input::CancelExpired, now);
+        }
+    }
+
+    pub(super) fn client_due(&mut self, slot: u32, now: Instant) {
+        if let Some((_, client)) = self.clients.tenant(slot) {
+            client.timer = None;
+            self.settle_client(slot, now);
+        }
+    }
+
+    /// One step of the request's machine and what follows from it.
+    fn drive_client(&mut self, slot: u32, input: Input<'_>, now: Instant) -> Action {
+        let action = self.step_client(slot, input, now);
+        self.settle_client(slot, now);
+        action
+    }
+
+    fn step_client(&mut self, slot: u32, input: Input<'_>, now: Instant) -> Action {
+        let Some((generation, transaction)) = self.clients.tenant(slot) else {
+            return Action::Nothing;
+        };
+        let Some(target) = &transaction.target else {
+            return Action::Nothing;
+        };
+        let timing = self.settings.timing(target.transport());
+        let (client, user) = (ClientId { slot, generation }, transaction.user);
+        let was_over = transaction.machine.is_over();
+        let machine = std::mem::replace(&mut transaction.machine, Machine::OVER);
+        let (machine, action) = machine.step(&input, &timing, now);
+        transaction.machine = machine;
+        match action {
+            Action::Nothing | Action::Deliver => {}
+            Action::Send | Action::AcknowledgeAndDeliver => {
+                self.transmits
+                    .extend(transaction.machine.message().map(|message| Transmit {
+                        payload: Bytes::copy_from_slice(message),
+                        target: target.clone(),
+                        origin: Some(Origin::Client(client).to_bits()),
+                    }));
+            }
+            Action::TimedOut => self.events.push_back(Event::TimedOut { client, user }),
+            Action::Unreachable => self.events.push_back(Event::Unreachable { client, user }),
+            Action::CancelTimedOut => self.events.push_back(Event::CancelTimedOut { client, user }),
+        }
+        if transaction.machine.is_over() && !was_over {
+            self.events.push_back(Event::ClientTerminated { client, user });
+        }
+        action
+    }
+
+    /// One step of the CANCEL's machine. Nobody is told of its end; the INVITE has its own.
+    fn step_cancel(&mut self, slot: u32, event: non_invite_client::Event, now: Instant) {
+        let Some((generation, transaction)) = self.clients.tenant(slot) else {
+            return;
+        };
+        let (Some(target), Some(cancel)) = (&transaction.target, &mut transaction.cancel) else {
+            return;
+        };
+        let timing = self.settings.timing(target.transport());
+        let machine = std::mem::replace(&mut cancel.machine, NonInviteClient::Terminated);
+        let (machine, action) = machine.step(event, &timing, now);
+        cancel.machine = machine;
+        if let (Action::Send, Some(message)) = (action, cancel.machine.message()) {
+            self.transmits.push_back(Transmit {
+                payload: Bytes::copy_from_slice(message),
+                target: target.clone(),
+                origin: Some(Origin::Cancel(ClientId { slot, generation }).to_bits()),
+            });
+        }
+    }
+
+    /// Fires the timers that are due, those of zero among them, then arms the next one or frees the slot.
+    fn settle_client(&mut self, slot: u32, now: Instant) {
+        loop {
+            let Some((_, client)) = self.clients.tenant(slot) else {
+                return;
+            };
+            match client.next_due() {
+                Some((due, at)) if at <= now => match due {
+                    ClientDue::Request(timer) => {
+                        self.step_client(slot, Input::Timer(timer), now);
+                    }
+                    ClientDue::Cancel(timer) => {
+                        self.step_cancel(slot, non_invite_client::Event::Timer(timer), now);
+                    }
+                    ClientDue::CancelExpired => {
+                        self.step_client(slot, Input::CancelExpired, now);
+                    }
+                },
+                Some((_, at)) => return self.wheel.set(&mut client.timer, at, Due::Client(slot)),
+                None if client.is_over() => {
+                    self.wheel.clear(&mut client.timer);
+                    self.clients.remove(slot);
+                    return;
+                }
+                None => return self.wheel.clear(&mut client.timer),
+            }
+        }
+    }
+}
+
+/// What of a client transaction is due.
+#[derive(Clone, Copy, Debug)]
+enum ClientDue {
+    Request(Timer),
+    Cancel(Timer),
+    CancelExpired,
+}
+
+impl Client {
+    fn next_due(&self) -> Option<(ClientDue, Instant)> {
+        let request = self.machine.timer().map(|(timer, at)| (ClientDue::Request(timer), at));
+        let Some(cancel) = &self.cancel else {
+            return request;
+        };
+        let retransmission = cancel.machine.timer().map(|(timer, at)| (ClientDue::Cancel(timer), at));
+        let expiry = self
+            .machine
+            .is_cancellable()
+            .then_some((ClientDue::CancelExpired, cancel.until));
+        [request, retransmission, expiry]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(_, at)| *at)
+    }
+
+    fn is_over(&self) -> bool {
+        let cancelling = self
+            .cancel
+            .as_ref()
+            .is_some_and(|cancel| !matches!(cancel.machine, NonInviteClient::Terminated));
+        self.machine.is_over() && !cancelling
+    }
+}
+
+impl Machine {
+    const OVER: Machine = Machine::NonInvite(NonInviteClient::Terminated);
+
+    fn step(self, input: &Input<'_>, timing: &Timing, now: Instant) -> (Machine, Action) {
+        match self {
+            Machine::Reserved(kind) => (Machine::Reserved(kind), Action::Nothing),
+            Machine::Invite(state) => {
+                use invite_client::Event;
+                let event = match input {
+                    Input::Response { status: ..200, .. } => Event::Provisional,
+                    Input::Response { status: 200..300, .. } => Event::Success,
+                    Input::Response {
+                        response,
+                        status: 300..,
+                    } => Event::Failure(response),
+                    Input::Timer(timer) => Event::Timer(*timer),
+                    Input::TransportError => Event::TransportError,
+                    Input::CancelExpired => Event::CancelExpired,
+                };
+                let (state, action) = state.step(event, timing, now);
+                (Machine::Invite(state), action)
+            }
+            Machine::NonInvite(state) => {
+                use non_invite_client::Event;
+                let event = match input {
+                    Input::Response { status, .. } => non_invite_event(*status),
+                    Input::Timer(timer) => Event::Timer(*timer),
+                    Input::TransportError => Event::TransportError,
+                    // Only an INVITE is cancelled.
+                    Input::CancelExpired => return (Machine::NonInvite(state), Action::Nothing),
+                };
+                let (state, action) = state.step(event, timing, now);
+                (Machine::NonInvite(state), action)
+            }
+        }
+    }
+
+    fn timer(&self) -> Option<(Timer, Instant)> {
+        match self {
+            Machine::Reserved(_) => None,
+            Machine::Invite(state) => state.timer(),
+            Machine::NonInvite(state) => state.timer(),
+        }
+    }
+
+    fn message(&self) -> Option<&[u8]> {
+        match self {
+            Machine::Reserved(_) => None,
+            Machine::Invite(state) => state.message(),
+            Machine::NonInvite(state) => state.message(),
+        }
+    }
+
+    fn is_cancellable(&self) -> bool {
+        matches!(self, Machine::Invite(InviteClient::Proceeding { .. }))
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(
+            self,
+            Machine::Invite(InviteClient::Terminated) | Machine::NonInvite(NonInviteClient::Terminated)
+        )
+    }
+}
+
+/// A response to anything but INVITE.
+fn non_invite_event(status: u16) -> non_invite_client::Event {
+    match status {
+        ..200 => non_invite_client::Event::Provisional,
+        200.. => non_invite_client::Event::Final,
+    }
+}

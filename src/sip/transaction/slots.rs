@@ -1,0 +1,186 @@
+//! Numbered places for transactions. A freed place is used again under another generation, so that an old id does not
+//! name the new tenant.
+
+/// Places are allocated this many at a time and never move, so that growing does not copy those in use.
+const CHUNK: usize = 256;
+
+/// The places, at most `limit` of them.
+#[derive(Debug)]
+pub(super) struct Slots<T> {
+    chunks: Vec<Vec<Slot<T>>>,
+    free: Option<u32>,
+    used: usize,
+    limit: usize,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    generation: u32,
+    content: Content<T>,
+}
+
+#[derive(Debug)]
+enum Content<T> {
+    Used(T),
+    Free { next: Option<u32> },
+}
+
+impl<T> Slots<T> {
+    pub(super) fn new(limit: usize) -> Slots<T> {
+        Slots {
+            chunks: Vec::new(),
+            free: None,
+            used: 0,
+            limit,
+        }
+    }
+
+    /// Puts `value` into a free place under `generation`, or the next one where that was the last tenant's. `None`:
+    /// the limit is reached.
+    pub(super) fn insert(&mut self, generation: u32, value: T) -> Option<(u32, u32)> {
+        if self.used >= self.limit {
+            return None;
+        }
+        self.used += 1;
+        let Some(number) = self.free else {
+            return Some((self.push(generation, value), generation));
+        };
+        let slot = &mut self.chunks[number as usize / CHUNK][number as usize % CHUNK];
+        if let Content::Free { next } = slot.content {
+            self.free = next;
+        }
+        if slot.generation == generation {
+            slot.generation = generation.wrapping_add(1);
+        } else {
+            slot.generation = generation;
+        }
+        slot.content = Content::Used(value);
+        Some((number, slot.generation))
+    }
+
+    /// The tenant that `number` and `generation` name.
+    pub(super) fn named(&mut self, number: u32, generation: u32) -> Option<&mut T> {
+        let slot = self.slot_mut(number)?;
+        match &mut slot.content {
+            Content::Used(value) if slot.generation == generation => Some(value),
+            Content::Used(_) | Content::Free { .. } => None,
+        }
+    }
+
+    /// The present tenant of `number`, and its generation.
+    pub(super) fn tenant(&mut self, number: u32) -> Option<(u32, &mut T)> {
+        let slot = self.slot_mut(number)?;
+        match &mut slot.content {
+            Content::Used(value) => Some((slot.generation, value)),
+            Content::Free { .. } => None,
+        }
+    }
+
+    /// Reads the present tenant of `number`.
+    pub(super) fn peek(&self, number: u32) -> Option<&T> {
+        let number = number as usize;
+        match &self.chunks.get(number / CHUNK)?.get(number % CHUNK)?.content {
+            Content::Used(value) => Some(value),
+            Content::Free { .. } => None,
+        }
+    }
+
+    /// Frees the place.
+    pub(super) fn remove(&mut self, number: u32) -> Option<T> {
+        let free = self.free;
+        let slot = self.slot_mut(number)?;
+        if matches!(slot.content, Content::Free { .. }) {
+            return None;
+        }
+        let content = std::mem::replace(&mut slot.content, Content::Free { next: free });
+        self.free = Some(number);
+        self.used -= 1;
+        if self.used == 0 {
+            self.shrink();
+        }
+        match content {
+            Content::Used(value) => Some(value),
+            Content::Free { .. } => None,
+        }
+    }
+
+    /// Another limit for those to come.
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.used
+    }
+
+    /// With nobody left, what a burst had allocated is given back.
+    fn shrink(&mut self) {
+        if self.chunks.len() > 1 {
+            self.chunks.truncate(1);
+            self.chunks[0].clear();
+            self.free = None;
+        }
+    }
+
+    fn push(&mut self, generation: u32, value: T) -> u32 {
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        let last = self.chunks.len() - 1;
+        let number = last * CHUNK + self.chunks[last].len();
+        self.chunks[last].push(Slot {
+            generation,
+            content: Content::Used(value),
+        });
+        number as u32
+    }
+
+    fn slot_mut(&mut self, number: u32) -> Option<&mut Slot<T>> {
+        let number = number as usize;
+        self.chunks.get_mut(number / CHUNK)?.get_mut(number % CHUNK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_name_does_not_name_the_new_tenant() {
+        let mut slots = Slots::new(10);
+        let (number, generation) = slots.insert(7, 'a').unwrap();
+        assert_eq!(slots.remove(number), Some('a'));
+        assert_eq!(slots.remove(number), None);
+
+        assert_eq!(slots.insert(generation, 'b'), Some((number, generation + 1)));
+        assert_eq!(slots.named(number, generation), None);
+        assert_eq!(slots.named(number, generation + 1), Some(&mut 'b'));
+        assert_eq!(slots.named(number + 1, generation), None);
+        assert_eq!(slots.tenant(number), Some((generation + 1, &mut 'b')));
+    }
+
+    #[test]
+    fn the_limit_holds_and_freed_places_are_used_again() {
+        let mut slots = Slots::new(2);
+        assert!(slots.insert(1, 'a').is_some());
+        assert!(slots.insert(2, 'b').is_some());
+        assert_eq!(slots.insert(3, 'c'), None);
+        slots.remove(0);
+        assert_eq!(slots.insert(4, 'd'), Some((0, 4)));
+        assert_eq!((slots.peek(0), slots.len()), (Some(&'d'), 2));
+    }
+
+    #[test]
+    fn after_a_burst_one_chunk_is_left() {
+        let mut slots = Slots::new(usize::MAX);
+        for number in 0..3 * CHUNK {
+            slots.insert(0, number);
+        }
+        for number in 0..3 * CHUNK {
+            assert_eq!(slots.remove(number as u32), Some(number));
+        }
+        assert_eq!(slots.chunks.len(), 1);
+        assert_eq!(slots.insert(5, 0), Some((0, 5)));
+        assert_eq!(slots.insert(6, 1), Some((1, 6)));
+    }
+}
