@@ -135,6 +135,8 @@ impl Dispatch {
                     let hops = Vec::new();
                     scratch.add(usize::from(query.shard), Input::Resolved { query, hops });
                 }
+                // Nobody keeps or publishes bindings yet.
+                Output::Changed(_) => {}
             }
         }
         scratch.outputs = outputs;

@@ -19,8 +19,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::sip::digest::{self, Authenticator};
 use crate::sip::hop::Transport;
+use crate::sip::location::Location;
 use crate::sip::shared::{self, Epoch, Keys, Shared};
+use crate::sip::transaction::KeyHasher;
 use crate::transport;
 use crate::transport::settings::Limits;
 use node::{Job, Node, WorkerPort};
@@ -207,7 +210,16 @@ fn make_shared(mut settings: shared::Settings, state: &StateDirectory, now: Inst
         settings.local_addresses = transport::interfaces::addresses();
     }
     let stored = state.keys()?;
+    let hash = random::bytes()?;
+    let nonce_keys = digest::Keys {
+        current: *stored.nonce,
+        previous: stored.previous_nonce.map(|key| *key),
+    };
+    let start = u64::from_le_bytes(random::bytes()?);
     Ok(Shared {
+        location: Arc::new(Location::new(random::bytes()?, now)),
+        authenticator: Authenticator::new(nonce_keys, start, Authenticator::WINDOWS),
+        server_keys: KeyHasher::new(&hash),
         settings,
         epoch: Epoch {
             instant: now,
@@ -217,7 +229,7 @@ fn make_shared(mut settings: shared::Settings, state: &StateDirectory, now: Inst
         },
         keys: Keys {
             token: *stored.token,
-            hash: random::bytes()?,
+            hash,
         },
     })
 }

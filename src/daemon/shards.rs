@@ -135,7 +135,7 @@ impl Shards {
 
     /// Whether no shard has a transaction under way.
     pub fn are_idle(&self) -> bool {
-        self.list.iter().all(|shard| shard.server.lock().is_idle())
+        self.list.iter().all(|shard| shard.server.lock().is_settled())
     }
 
     fn owned(&self, owner: usize) -> impl Iterator<Item = usize> {

@@ -1,18 +1,27 @@
 //! What all shards share: the settings, the location service, the authenticator and the keys.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::sip::digest::Authenticator;
 use crate::sip::domain::Domains;
 use crate::sip::hop::Transport;
+use crate::sip::location::Location;
 use crate::sip::message::limits::Limits;
 use crate::sip::message::uri::{Host, Uri};
+use crate::sip::transaction::{self, KeyHasher};
 
 /// What the shards of one process have in common.
-#[derive(Debug)]
 pub struct Shared {
     /// What the operator configured.
     pub settings: Settings,
+    /// The bindings.
+    pub location: Arc<Location>,
+    /// Nonces and their counts.
+    pub authenticator: Authenticator,
+    /// Makes the keys by which requests find their server transactions.
+    pub server_keys: KeyHasher,
     /// The wall clock at one instant.
     pub epoch: Epoch,
     /// Random keys.
@@ -30,8 +39,10 @@ pub struct Settings {
     pub local_addresses: Vec<IpAddr>,
     /// Limits of messages.
     pub message: Limits,
-    /// The most transactions of one shard.
-    pub transactions: usize,
+    /// Whether the proxy follows a redirection (3xx) itself instead of passing it on (RFC 3261 §16.7 step 4).
+    pub recurse: bool,
+    /// Timers and limits of the transactions of one shard.
+    pub transaction: transaction::Settings,
 }
 
 /// One listening address.

@@ -1,1 +1,340 @@
-//! Placeholder.
+//! The proxy (RFC 3261 §16): requests go out on branches, the best response comes back.
+//!
+//! [`Proxy`] owns the transactions and the response contexts of one shard. [`validation`] (§16.3), [`routing`] (§16.4),
+//! [`authorization`] and [`targets`] (§16.5) are questions asked before; [`forwarding`] (§16.6) writes the copies;
+//! [`response_context`] (§16.7-§16.9) chooses the answer; [`branches`] starts, cancels and ends the branches.
+
+pub mod authorization;
+pub mod branches;
+pub mod contexts;
+pub mod engine;
+pub mod forwarding;
+pub mod response_context;
+pub mod routing;
+pub mod targets;
+pub mod token;
+pub mod validation;
+
+use std::hash::Hasher;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+use siphasher::sip::SipHasher13;
+
+use crate::sip::hop::{ConnectionId, Flow, Hop};
+use crate::sip::message::Message;
+use crate::sip::message::method::Method;
+use crate::sip::reason::Reason;
+use crate::sip::shared::Shared;
+use crate::sip::transaction::{ClientId, Event, Matched, ServerId, ServerKey};
+
+use contexts::{ContextId, Contexts};
+use engine::Engine;
+use forwarding::Template;
+use response_context::{Phase, ResponseContext, Way};
+use targets::Candidates;
+
+/// A request that goes on, with all that has been decided about it.
+#[derive(Debug)]
+pub struct Forwarding<'a> {
+    /// The request.
+    pub request: &'a Message,
+    /// The way it came by.
+    pub flow: Flow,
+    /// The key of its server transaction.
+    pub key: &'a ServerKey,
+    /// Whom it goes to; not empty.
+    pub candidates: Candidates,
+    /// What is the same in all copies.
+    pub template: Template,
+    /// Whether its sender is authenticated.
+    pub is_authenticated: bool,
+    /// How long an INVITE may ring, when the domain says less than timer C.
+    pub ring_timeout: Option<Duration>,
+}
+
+/// The proxy of one shard.
+pub struct Proxy {
+    /// The transactions, and what is needed to send.
+    pub engine: Engine,
+    contexts: Contexts,
+    /// The contexts by their server transactions.
+    by_server: HashMap<ServerId, ContextId>,
+    /// INVITEs answered with a 2xx, by Call-ID and caller's tag, for requests that come without a Route.
+    answered: HashMap<u64, ContextId>,
+}
+
+impl Proxy {
+    /// A proxy without transactions. `seed` is all its randomness.
+    pub fn new(shared: Arc<Shared>, shard: u16, seed: [u8; 32], now: Instant) -> Proxy {
+        Proxy {
+            engine: Engine::new(shared, shard, seed, now),
+            contexts: Contexts::default(),
+            by_server: HashMap::new(),
+            answered: HashMap::new(),
+        }
+    }
+
+    /// Forwards a request on a server transaction of its own. The error is for a reply outside a transaction.
+    pub fn forward(&mut self, forwarding: Forwarding<'_>, now: Instant) -> Result<(), Reason> {
+        let Forwarding {
+            request,
+            flow,
+            key,
+            candidates,
+            template,
+            is_authenticated,
+            ring_timeout,
+        } = forwarding;
+        let is_invite = request.method() == Method::Invite;
+        let server = self
+            .engine
+            .create_server(request, &flow, key)
+            .ok_or(Reason::Overloaded)?;
+        let id = self.contexts.reserve();
+        self.by_server.insert(server, id);
+        let mut context = ResponseContext {
+            server,
+            request: request.detached(),
+            flow,
+            is_invite,
+            is_authenticated,
+            template,
+            branches: Vec::with_capacity(candidates.len()),
+            waiting: candidates.into_iter().collect(),
+            phase: Phase::Collecting,
+            best: None,
+            challenges: Vec::new(),
+            timer: None,
+            ring_deadline: ring_timeout.map(|timeout| now + timeout),
+            has_server: true,
+        };
+        if is_invite {
+            self.engine.respond_to(&context, 100, "Trying", now);
+            branches::arm_timer_c(&mut self.engine, id, &mut context, now);
+        }
+        self.contexts.fill(id, context);
+        self.with(id, |engine, context| branches::advance(engine, id, context, now));
+        Ok(())
+    }
+
+    /// Forwards an ACK for a 2xx, which has no transaction (§16.11): to `candidate`'s way, and forgotten.
+    pub fn forward_ack(
+        &mut self,
+        request: &Message,
+        flow: &Flow,
+        candidate: response_context::Candidate,
+        template: &Template,
+    ) {
+        self.engine.forward_stateless(request, flow, &candidate, template);
+    }
+
+    /// A CANCEL (§16.10). Returns whether there was an INVITE for it.
+    pub fn cancel(&mut self, invite: &ServerKey, now: Instant) -> bool {
+        let Some(server) = self.engine.transactions.find_cancelled(invite) else {
+            return false;
+        };
+        if let Some(id) = self.by_server.get(&server).copied() {
+            self.with(id, |engine, context| {
+                if context.phase == Phase::Collecting {
+                    context.phase = Phase::Cancelled;
+                    branches::cancel_all(engine, context, now);
+                    branches::advance(engine, id, context, now);
+                }
+            });
+        }
+        true
+    }
+
+    /// The candidate that answered the INVITE of this dialog, while its response context lives.
+    pub fn answered_by(&self, request: &Message) -> Option<response_context::Candidate> {
+        let tag = request.from()?.tag()?;
+        let id = *self.answered.get(&self.dialog_hash(request.call_id(), tag))?;
+        let context = self.contexts.get(id)?;
+        let to_tag = request.to()?.tag()?;
+        let branch = context
+            .branches
+            .iter()
+            .find(|branch| branch.to_tag.as_deref() == Some(to_tag))?;
+        let mut candidate = branch.candidate.clone();
+        if let Some(target) = &branch.target {
+            candidate.way = Way::Token(target.clone());
+        }
+        Some(candidate)
+    }
+
+    /// A response (§16.7).
+    pub fn receive_response(&mut self, message: &Message, now: Instant) {
+        match self.engine.transactions.receive_response(message, now) {
+            Matched::Deliver { client, user } => {
+                let (id, branch) = ContextId::from_user(user);
+                let answered = self.with(id, |engine, context| {
+                    if context
+                        .branches
+                        .get(branch)
+                        .is_none_or(|branch| branch.client != Some(client))
+                    {
+                        return None;
+                    }
+                    branches::receive_response(engine, id, context, branch, message, now);
+                    (context.is_invite
+                        && context.phase == Phase::Answered
+                        && message.status().is_some_and(|status| status / 100 == 2))
+                    .then(|| context.request.from().and_then(|from| from.tag()).map(<[u8]>::to_vec))
+                    .flatten()
+                });
+                if let Some(Some(tag)) = answered
+                    && self.contexts.get(id).is_some()
+                {
+                    let hash = self.dialog_hash(message.call_id(), &tag);
+                    self.answered.insert(hash, id);
+                }
+            }
+            // RFC 6026 §8.9: a response that belongs to no transaction is not forwarded.
+            Matched::Absorbed | Matched::Unmatched => {}
+        }
+        self.drain_events(now);
+    }
+
+    /// The answer to a question.
+    pub fn resolved(&mut self, query: u64, hops: Vec<Hop>, now: Instant) {
+        let (id, branch) = ContextId::from_user(query);
+        self.with(id, |engine, context| {
+            branches::resolved(engine, id, context, branch, hops, now)
+        });
+        self.drain_events(now);
+    }
+
+    /// A message could not be sent.
+    pub fn unreachable(&mut self, origin: u64, now: Instant) {
+        self.engine.transactions.fail(origin, now);
+        self.drain_events(now);
+    }
+
+    /// A connection has ended: the INVITEs that wait for an answer on it fail.
+    pub fn flow_closed(&mut self, connection: ConnectionId, now: Instant) {
+        for user in self.engine.connection_users(connection) {
+            let (id, branch) = ContextId::from_user(user);
+            self.with(id, |engine, context| {
+                branches::connection_lost(engine, context, branch, connection, now)
+            });
+        }
+        self.drain_events(now);
+    }
+
+    /// Does what has become due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.engine.transactions.handle_timeout(now);
+        self.drain_events(now);
+    }
+
+    /// How many requests are under way.
+    pub fn contexts(&self) -> usize {
+        self.contexts.len()
+    }
+
+    /// Whether every request has had its final answer.
+    pub fn is_settled(&self) -> bool {
+        self.contexts.iter().all(|context| context.phase == Phase::Answered)
+    }
+
+    /// Takes in what the transactions have to tell.
+    pub fn drain_events(&mut self, now: Instant) {
+        while let Some(event) = self.engine.transactions.poll_event() {
+            self.handle_event(event, now);
+        }
+    }
+
+    fn handle_event(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::TimedOut { client, user } => self.with_branch(client, user, |engine, id, context, branch| {
+                branches::timed_out(engine, id, context, branch, now);
+            }),
+            Event::Unreachable { client, user } => self.with_branch(client, user, |engine, id, context, branch| {
+                branches::unreachable(engine, id, context, branch, now);
+            }),
+            Event::CancelTimedOut { client, user } => {
+                self.with_branch(client, user, |engine, id, context, branch| {
+                    branches::silent_after_cancel(engine, id, context, branch, now);
+                });
+            }
+            Event::ClientTerminated { client, user } => self.with_branch(client, user, |_, _, context, branch| {
+                context.branches[branch].is_live = false;
+            }),
+            Event::ServerTerminated { server } => {
+                if let Some(id) = self.by_server.remove(&server) {
+                    self.with(id, |_, context| context.has_server = false);
+                }
+            }
+            Event::ReplyUnreachable { server } => {
+                if let Some(id) = self.by_server.get(&server).copied() {
+                    self.with(id, |engine, context| engine.redirect_replies(server, context));
+                }
+            }
+            Event::UserTimer { user, timer } => {
+                let (id, _) = ContextId::from_user(user);
+                self.with(id, |engine, context| {
+                    if context.timer == Some(timer) {
+                        branches::rung_out(engine, id, context, now);
+                    }
+                });
+            }
+        }
+    }
+
+    /// Lets `act` work on the branch whose present client transaction is `client`; an earlier one of the same branch
+    /// has nothing to say any more.
+    fn with_branch(
+        &mut self,
+        client: ClientId,
+        user: u64,
+        act: impl FnOnce(&mut Engine, ContextId, &mut ResponseContext, usize),
+    ) {
+        let (id, index) = ContextId::from_user(user);
+        self.with(id, |engine, context| {
+            if context
+                .branches
+                .get(index)
+                .is_some_and(|branch| branch.client == Some(client))
+            {
+                act(engine, id, context, index);
+            }
+        });
+    }
+
+    /// Lets `act` work on a context, and forgets the context when it is over.
+    fn with<T>(&mut self, id: ContextId, act: impl FnOnce(&mut Engine, &mut ResponseContext) -> T) -> Option<T> {
+        let context = self.contexts.get_mut(id)?;
+        let result = act(&mut self.engine, context);
+        if context.is_over() {
+            self.forget(id);
+        }
+        Some(result)
+    }
+
+    fn forget(&mut self, id: ContextId) {
+        let Some(context) = self.contexts.remove(id) else {
+            return;
+        };
+        if let Some(timer) = context.timer {
+            self.engine.transactions.disarm_user(timer);
+        }
+        if context.is_invite
+            && let Some(tag) = context.request.from().and_then(|from| from.tag())
+        {
+            let hash = self.dialog_hash(context.request.call_id(), tag);
+            if self.answered.get(&hash) == Some(&id) {
+                self.answered.remove(&hash);
+            }
+        }
+    }
+
+    fn dialog_hash(&self, call_id: &[u8], from_tag: &[u8]) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.engine.shared.keys.hash);
+        hasher.write(&(call_id.len() as u64).to_be_bytes());
+        hasher.write(call_id);
+        hasher.write(from_tag);
+        hasher.finish()
+    }
+}

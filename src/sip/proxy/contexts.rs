@@ -1,0 +1,115 @@
+//! The table of response contexts, and the ids by which transactions and questions name them.
+
+use super::response_context::ResponseContext;
+
+/// Names a response context; an id whose context is gone names nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ContextId {
+    slot: u32,
+    generation: u16,
+}
+
+impl ContextId {
+    /// The number that stands for the context itself.
+    pub fn user(self) -> u64 {
+        self.branch_user(usize::from(NO_BRANCH))
+    }
+
+    /// The number that stands for branch `branch` of the context.
+    pub fn branch_user(self, branch: usize) -> u64 {
+        (u64::from(self.slot) << 32) | (u64::from(self.generation) << 16) | (branch as u64 & 0xffff)
+    }
+
+    /// The context and the branch that a number stands for.
+    pub fn from_user(user: u64) -> (ContextId, usize) {
+        (
+            ContextId {
+                slot: (user >> 32) as u32,
+                generation: (user >> 16) as u16,
+            },
+            (user & 0xffff) as usize,
+        )
+    }
+}
+
+/// More branches than a request can have.
+const NO_BRANCH: u16 = u16::MAX;
+
+/// The response contexts of one shard.
+#[derive(Default)]
+pub struct Contexts {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: u16,
+    context: Option<Box<ResponseContext>>,
+}
+
+impl Contexts {
+    /// An id whose context is to be given by [`Contexts::fill`].
+    pub fn reserve(&mut self) -> ContextId {
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                self.slots.push(Slot::default());
+                (self.slots.len() - 1) as u32
+            }
+        };
+        ContextId {
+            slot,
+            generation: self.slots[slot as usize].generation,
+        }
+    }
+
+    /// Puts a context where its id was reserved.
+    pub fn fill(&mut self, id: ContextId, context: ResponseContext) {
+        self.slots[id.slot as usize].context = Some(Box::new(context));
+    }
+
+    /// The context.
+    pub fn get(&self, id: ContextId) -> Option<&ResponseContext> {
+        self.slots
+            .get(id.slot as usize)
+            .filter(|slot| slot.generation == id.generation)?
+            .context
+            .as_deref()
+    }
+
+    /// The context, to be changed.
+    pub fn get_mut(&mut self, id: ContextId) -> Option<&mut ResponseContext> {
+        self.slots
+            .get_mut(id.slot as usize)
+            .filter(|slot| slot.generation == id.generation)?
+            .context
+            .as_deref_mut()
+    }
+
+    /// Takes the context out; its id names nothing from now on.
+    pub fn remove(&mut self, id: ContextId) -> Option<Box<ResponseContext>> {
+        let slot = self
+            .slots
+            .get_mut(id.slot as usize)
+            .filter(|slot| slot.generation == id.generation)?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(id.slot);
+        slot.context.take()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &ResponseContext> {
+        self.slots.iter().filter_map(|slot| slot.context.as_deref())
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,336 @@
+//! What a shard sends with: its transactions, its output buffer, its open questions.
+
+use std::collections::VecDeque;
+use std::hash::Hasher;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use hashbrown::HashMap;
+use siphasher::sip::SipHasher13;
+
+use super::forwarding::{self, Template};
+use super::response_context::{Candidate, ResponseContext, Way};
+use crate::sip::hop::{ConnectionId, Flow, Hop, Target};
+use crate::sip::message::header::HeaderName;
+use crate::sip::message::splice::Splice;
+use crate::sip::message::uri::Uri;
+use crate::sip::message::{Message, reply};
+use crate::sip::proxy::authorization::challenging_domain;
+use crate::sip::reason::Reason;
+use crate::sip::resolution::{QueryId, Question};
+use crate::sip::shared::Shared;
+use crate::sip::transaction::{Kind, ServerId, ServerKey, Transactions, Transmit};
+
+/// The means of one shard.
+pub struct Engine {
+    /// What all shards share.
+    pub shared: Arc<Shared>,
+    /// The transactions of this shard.
+    pub transactions: Transactions,
+    shard: u16,
+    questions: VecDeque<(QueryId, Question)>,
+    /// INVITE branches that wait for an answer on a stream connection.
+    by_connection: HashMap<ConnectionId, Vec<u64>>,
+    arena: BytesMut,
+    text: BytesMut,
+}
+
+impl Engine {
+    /// No transactions, nothing to send.
+    pub fn new(shared: Arc<Shared>, shard: u16, seed: [u8; 32], now: Instant) -> Engine {
+        let transactions = Transactions::new(shared.settings.transaction, seed, now);
+        Engine {
+            shared,
+            transactions,
+            shard,
+            questions: VecDeque::new(),
+            by_connection: HashMap::new(),
+            arena: BytesMut::new(),
+            text: BytesMut::new(),
+        }
+    }
+
+    /// The next question to be asked.
+    pub fn poll_question(&mut self) -> Option<(QueryId, Question)> {
+        self.questions.pop_front()
+    }
+
+    /// Asks where `question` leads; the answer names `user`.
+    pub fn ask(&mut self, user: u64, question: Question) {
+        self.questions.push_back((
+            QueryId {
+                shard: self.shard,
+                id: user,
+            },
+            question,
+        ));
+    }
+
+    /// A server transaction for `request`; none when there are as many as there may be.
+    pub fn create_server(&mut self, request: &Message, flow: &Flow, key: &ServerKey) -> Option<ServerId> {
+        self.transactions
+            .create_server(key, Kind::of(request.method()), reply_target(request, flow))
+    }
+
+    /// Writes a message with `write` and returns it as it is to be sent.
+    pub fn compose(&mut self, write: impl FnOnce(&Shared, &mut BytesMut, &mut BytesMut)) -> Bytes {
+        if self.arena.capacity() < ARENA_LOW {
+            self.arena.reserve(ARENA);
+        }
+        write(&self.shared, &mut self.text, &mut self.arena);
+        self.arena.split().freeze()
+    }
+
+    /// Answers the request of `context` with a response of our own.
+    pub fn respond_to(&mut self, context: &ResponseContext, status: u16, phrase: &str, now: Instant) {
+        let tag = to_tag(&self.shared, &context.request);
+        let payload = self.compose(|_, _, out| {
+            let tag = (status > 100).then_some(&tag[..]);
+            reply::begin(out, &context.request, context.flow.remote, status, phrase, tag);
+            reply::finish(out);
+        });
+        self.transactions.respond(context.server, payload, status, now);
+    }
+
+    /// Answers the request of `context` with a refusal, and says why if its sender is authenticated.
+    pub fn refuse(&mut self, context: &ResponseContext, reason: Reason, now: Instant) {
+        let warn = context.is_authenticated;
+        let request = &context.request;
+        let shared = self.shared.clone();
+        let write = |out: &mut BytesMut| {
+            if warn {
+                put_warning(&shared, request, reason, out)
+            }
+        };
+        self.respond_with(
+            context.server,
+            request,
+            context.flow.remote,
+            reason.status(),
+            reason.phrase(),
+            write,
+            now,
+        );
+    }
+
+    /// Answers a request on the server transaction `server` with what `write` adds to the reply.
+    #[expect(clippy::too_many_arguments, reason = "a status line and where it goes")]
+    pub fn respond_with(
+        &mut self,
+        server: ServerId,
+        request: &Message,
+        remote: SocketAddr,
+        status: u16,
+        phrase: &str,
+        write: impl FnOnce(&mut BytesMut),
+        now: Instant,
+    ) {
+        let tag = to_tag(&self.shared, request);
+        let payload = self.compose(|_, _, out| {
+            reply::begin(out, request, remote, status, phrase, Some(&tag));
+            write(out);
+            reply::finish(out);
+        });
+        self.transactions.respond(server, payload, status, now);
+    }
+
+    /// Answers a request outside any transaction (RFC 3261 §8.2.7).
+    pub fn respond_stateless(
+        &mut self,
+        request: &Message,
+        flow: &Flow,
+        status: u16,
+        phrase: &str,
+        write: impl FnOnce(&Shared, &mut BytesMut),
+    ) {
+        let tag = to_tag(&self.shared, request);
+        let payload = self.compose(|shared, _, out| {
+            reply::begin(out, request, flow.remote, status, phrase, Some(&tag));
+            write(shared, out);
+            reply::finish(out);
+        });
+        self.transactions.send(Transmit {
+            payload,
+            target: reply_target(request, flow),
+            origin: None,
+        });
+    }
+
+    /// Passes a branch's response on to the caller (§16.7 step 9), without our Via; `challenges` take the place of its own.
+    pub fn forward_response(
+        &mut self,
+        context: &ResponseContext,
+        response: &Message,
+        challenges: Option<&[u8]>,
+        now: Instant,
+    ) {
+        if response.values(HeaderName::Via).nth(1).is_none() {
+            return;
+        }
+        let payload = self.compose(|_, text, out| {
+            let mut splice = Splice::new(response, text);
+            splice.remove_first_values(HeaderName::Via, 1);
+            if let Some(challenges) = challenges {
+                splice.remove_lines(HeaderName::WwwAuthenticate);
+                splice.remove_lines(HeaderName::ProxyAuthenticate);
+                splice.append(|out| out.extend_from_slice(challenges));
+            }
+            splice.write(out);
+        });
+        self.transactions
+            .respond(context.server, payload, response.status().unwrap_or(500), now);
+    }
+
+    /// Forwards a request without a transaction: an ACK for a 2xx (§16.11).
+    pub fn forward_stateless(&mut self, request: &Message, flow: &Flow, candidate: &Candidate, template: &Template) {
+        let target = match &candidate.way {
+            Way::Flow(flow) => Target::Flow(*flow),
+            Way::Token(target) => target.clone(),
+            // Nobody waits for the answer of a question about an ACK; such a candidate is never made.
+            Way::Resolve => return,
+        };
+        let mut hasher = SipHasher13::new_with_key(&self.shared.keys.hash);
+        hasher.write(request.top_via().and_then(|via| via.branch()).unwrap_or_default());
+        hasher.write(request.call_id());
+        let branch = format!("z9hG4bK{:016x}", hasher.finish());
+        let payload = self.compose(|shared, text, out| {
+            forwarding::write_request(
+                shared,
+                request,
+                flow,
+                template,
+                candidate,
+                &target,
+                branch.as_bytes(),
+                1,
+                text,
+                out,
+            );
+        });
+        self.transactions.send(Transmit {
+            payload,
+            target,
+            origin: None,
+        });
+    }
+
+    /// Notes that branch `user` waits for an answer on the connection of `target`.
+    pub fn watch_connection(&mut self, target: &Target, user: u64) {
+        if let Target::Flow(Flow {
+            connection: Some(connection),
+            ..
+        }) = target
+        {
+            self.by_connection.entry(*connection).or_default().push(user);
+        }
+    }
+
+    /// Branch `user` waits no longer.
+    pub fn unwatch_connection(&mut self, target: &Target, user: u64) {
+        if let Target::Flow(Flow {
+            connection: Some(connection),
+            ..
+        }) = target
+            && let Some(users) = self.by_connection.get_mut(connection)
+        {
+            users.retain(|other| *other != user);
+            if users.is_empty() {
+                self.by_connection.remove(connection);
+            }
+        }
+    }
+
+    /// The branches that wait on a connection, which has ended.
+    pub fn connection_users(&mut self, connection: ConnectionId) -> Vec<u64> {
+        self.by_connection.remove(&connection).unwrap_or_default()
+    }
+
+    /// Sends the last reply again, and further ones, to where the Via says: the connection of the request is gone
+    /// (RFC 3261 §18.2.2).
+    pub fn redirect_replies(&mut self, server: ServerId, context: &ResponseContext) {
+        let flow = &context.flow;
+        let Some(via) = context.request.top_via() else { return };
+        if flow.transport.is_secure() {
+            return;
+        }
+        let port = via.port.unwrap_or(flow.transport.default_port());
+        let hop = Hop {
+            transport: flow.transport,
+            remote: SocketAddr::new(flow.remote.ip(), port),
+            local: flow.local,
+            server_name: None,
+        };
+        self.transactions.redirect(server, Target::Hop(hop));
+    }
+}
+
+/// Where the replies to `request` go (RFC 3261 §18.2.2, RFC 3581 §4): over the connection it came by; on UDP to the
+/// address it came from, at the port it came from if rport asks for that, else at the port of the Via.
+pub fn reply_target(request: &Message, flow: &Flow) -> Target {
+    let mut flow = *flow;
+    if !flow.transport.is_reliable()
+        && let Some(via) = request.top_via()
+        && via.rport().is_none()
+    {
+        flow.remote.set_port(via.port.unwrap_or(flow.transport.default_port()));
+    }
+    Target::Flow(flow)
+}
+
+/// The To tag of our own replies to `request`: a keyed hash, so that a repeated request gets the same without anything
+/// being kept, and the ACK to it is known again (RFC 3261 §8.2.7).
+pub fn to_tag(shared: &Shared, request: &Message) -> [u8; 16] {
+    let mut hasher = SipHasher13::new_with_key(&shared.keys.hash);
+    let mut put = |part: &[u8]| {
+        hasher.write(&(part.len() as u32).to_be_bytes());
+        hasher.write(part);
+    };
+    put(request.call_id());
+    put(request.from().and_then(|from| from.tag()).unwrap_or_default());
+    put(request.top_via().and_then(|via| via.branch()).unwrap_or_default());
+    let number = request.cseq().map_or(0, |cseq| cseq.number);
+    put(&number.to_be_bytes());
+    let hash = hasher.finish();
+    let mut text = [0; 16];
+    for (index, digit) in text.iter_mut().enumerate() {
+        *digit = b"0123456789abcdef"[(hash >> (60 - 4 * index)) as usize & 15];
+    }
+    text
+}
+
+/// `Warning: 399 <host> "<reason>: <text>"` (RFC 3261 §20.43).
+pub fn put_warning(shared: &Shared, request: &Message, reason: Reason, out: &mut BytesMut) {
+    let host = challenging_domain(&shared.settings.domains, request).map_or("ringbinder", |domain| &domain.name);
+    for part in [
+        "Warning: 399 ",
+        host,
+        " \"",
+        reason.name(),
+        ": ",
+        reason.text(),
+        "\"\r\n",
+    ] {
+        out.put_slice(part.as_bytes());
+    }
+}
+
+/// Whether an ACK is for one of our own stateless refusals.
+pub fn acknowledges_refusal(shared: &Shared, ack: &Message) -> bool {
+    ack.to()
+        .and_then(|to| to.tag())
+        .is_some_and(|tag| tag == to_tag(shared, ack))
+}
+
+/// The question that leads to `uri`, when it can be asked.
+pub fn question(uri: &[u8], is_large: bool) -> Option<Question> {
+    let uri = Uri::parse(uri).ok()?;
+    let mut question = Question::from_uri(&uri).ok()?;
+    question.too_large_for_udp = is_large;
+    Some(question)
+}
+
+/// Messages are written one behind the other into blocks of this size.
+const ARENA: usize = 64 * 1024;
+const ARENA_LOW: usize = 4096;

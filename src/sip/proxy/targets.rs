@@ -1,0 +1,58 @@
+//! Whom a request goes to (RFC 3261 §16.5): the bindings of an AOR, or what the Request-URI names elsewhere.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::response_context::{Candidate, Way};
+use crate::sip::domain::{Domain, ForkOrder};
+use crate::sip::hop::Flow;
+use crate::sip::location::{AddressOfRecord, Location};
+
+/// The candidates of one request.
+pub type Candidates = SmallVec<[Candidate; 2]>;
+
+/// The bindings of `aor`, in groups by q when `domain` rings that way. `except` is the flow of a caller who calls
+/// their own AOR, to which the request does not go back.
+pub fn bindings(
+    location: &Location,
+    aor: &AddressOfRecord,
+    domain: &Domain,
+    except: Option<&Flow>,
+    now: Instant,
+) -> Candidates {
+    let mut candidates = Candidates::new();
+    location.lookup(aor, now, &mut |binding| {
+        if except == Some(&binding.flow()) {
+            return;
+        }
+        candidates.push(Candidate {
+            uri: Bytes::copy_from_slice(binding.contact_uri()),
+            path: Bytes::copy_from_slice(binding.path()),
+            way: if binding.path().is_empty() {
+                Way::Flow(binding.flow())
+            } else {
+                Way::Resolve
+            },
+            group: match domain.fork {
+                ForkOrder::Parallel => 0,
+                ForkOrder::Priority => binding.q(),
+            },
+        });
+    });
+    candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.group));
+    candidates
+}
+
+/// What lies elsewhere: found by resolving the first Route or `uri` itself.
+pub fn elsewhere(uri: &[u8]) -> Candidates {
+    let mut candidates = Candidates::new();
+    candidates.push(Candidate {
+        uri: Bytes::copy_from_slice(uri),
+        path: Bytes::new(),
+        way: Way::Resolve,
+        group: 0,
+    });
+    candidates
+}

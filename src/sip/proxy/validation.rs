@@ -1,0 +1,142 @@
+//! What every request is checked for before it goes on (RFC 3261 §16.3, RFC 5393 §4.2, §5.3).
+
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher13;
+
+use crate::sip::message::address::NameAddr;
+use crate::sip::message::header::HeaderName;
+use crate::sip::message::method::Method;
+use crate::sip::message::uri::{Scheme, Uri};
+use crate::sip::message::via::Via;
+use crate::sip::message::{Message, decimal};
+use crate::sip::reason::{Extra, Reason, Refusal};
+use crate::sip::shared::Shared;
+
+/// What a valid request says of how far it may still go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// The Max-Forwards to be written, already one less.
+    pub max_forwards: u8,
+    /// The Max-Breadth to be divided over the branches.
+    pub max_breadth: u32,
+    /// The loop hash to be written into our branch.
+    pub loop_hash: u64,
+}
+
+/// Checks `request` in the order of §16.3: syntax of the Request-URI, its scheme, Max-Forwards, loops, Proxy-Require;
+/// then Max-Breadth.
+pub fn validate(shared: &Shared, request: &Message) -> Result<Reach, Refusal> {
+    let uri = Uri::parse(request.request_uri()).map_err(|_| Reason::Malformed)?;
+    match uri.scheme {
+        Scheme::Sip | Scheme::Sips => {}
+        Scheme::Tel | Scheme::Other => {
+            if !is_emergency_service(request.request_uri()) {
+                return Err(Reason::UnsupportedScheme.into());
+            }
+        }
+    }
+    let max_forwards = match request.max_forwards() {
+        None => DEFAULT_MAX_FORWARDS,
+        Some(Ok(0)) => return Err(Reason::TooManyHops.into()),
+        Some(Ok(hops)) => hops - 1,
+        Some(Err(_)) => return Err(Reason::Malformed.into()),
+    };
+    let loop_hash = loop_hash(&shared.keys.hash, request);
+    if has_looped(request, loop_hash) {
+        return Err(Reason::Loop.into());
+    }
+    if !matches!(request.method(), Method::Ack | Method::Cancel) {
+        check_options(request, HeaderName::ProxyRequire, &[])?;
+    }
+    let max_breadth = match request.header(HeaderName::MaxBreadth) {
+        None => DEFAULT_MAX_BREADTH,
+        Some(value) => decimal::<u32>(value).ok_or(Reason::Malformed)?.min(DEFAULT_MAX_BREADTH),
+    };
+    if max_breadth == 0 {
+        return Err(Reason::MaxBreadthExceeded.into());
+    }
+    Ok(Reach {
+        max_forwards,
+        max_breadth,
+        loop_hash,
+    })
+}
+
+/// Refuses option tags in header `name` that are not in `supported` (RFC 3261 §8.2.2.3, §16.3 step 5).
+pub fn check_options(request: &Message, name: HeaderName, supported: &[&[u8]]) -> Result<(), Refusal> {
+    let mut unsupported = Vec::new();
+    for option in request.values(name) {
+        if option.is_empty() || supported.iter().any(|known| known.eq_ignore_ascii_case(option)) {
+            continue;
+        }
+        if !unsupported.is_empty() {
+            unsupported.extend_from_slice(b", ");
+        }
+        unsupported.extend_from_slice(option);
+    }
+    if unsupported.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal {
+        reason: Reason::ExtensionRequired,
+        extra: Extra::Unsupported(unsupported),
+    })
+}
+
+/// Whether `uri` is an emergency service (RFC 5031).
+pub fn is_emergency_service(uri: &[u8]) -> bool {
+    uri.len() >= EMERGENCY.len()
+        && uri[..EMERGENCY.len()].eq_ignore_ascii_case(EMERGENCY)
+        && matches!(uri.get(EMERGENCY.len()), None | Some(b'.'))
+}
+
+/// The hash over all that decides where the request goes; the Vias are not in it, for they differ at each pass
+/// (RFC 5393 §4.2.2).
+fn loop_hash(key: &[u8; 16], request: &Message) -> u64 {
+    let mut hasher = SipHasher13::new_with_key(key);
+    let mut put = |part: &[u8]| {
+        hasher.write(&(part.len() as u32).to_be_bytes());
+        hasher.write(part);
+    };
+    put(request.request_uri());
+    put(request.call_id());
+    put(request.header(HeaderName::CSeq).unwrap_or_default());
+    put(request.from().and_then(|from| from.tag()).unwrap_or_default());
+    put(request.to().and_then(|to| to.tag()).unwrap_or_default());
+    for name in [HeaderName::Route, HeaderName::ProxyRequire] {
+        for line in request.lines(name) {
+            put(line);
+        }
+    }
+    hasher.finish()
+}
+
+/// Whether one of the Vias carries `hash` (RFC 3261 §16.3 step 4): the request has been here, unchanged. The hash is
+/// keyed with a key of this process, so whoever wrote it was us, under whichever of our host names.
+fn has_looped(request: &Message, hash: u64) -> bool {
+    let mut wanted = [0_u8; 17];
+    write_loop_part(hash, &mut wanted);
+    request
+        .values(HeaderName::Via)
+        .filter_map(|value| Via::parse(value).ok())
+        .any(|via| via.branch().is_some_and(|branch| branch.ends_with(&wanted)))
+}
+
+/// Writes `-` and `hash` in 16 hexadecimal digits: the end of our branches.
+pub fn write_loop_part(hash: u64, out: &mut [u8; 17]) {
+    out[0] = b'-';
+    for (index, digit) in out[1..].iter_mut().enumerate() {
+        *digit = b"0123456789abcdef"[(hash >> (60 - 4 * index)) as usize & 15];
+    }
+}
+
+/// The host part of `value`'s address, when it is one.
+pub fn address_of(value: &[u8]) -> Option<Uri<'_>> {
+    Uri::parse(NameAddr::parse(value).ok()?.uri).ok()
+}
+
+const DEFAULT_MAX_FORWARDS: u8 = 70;
+/// RFC 5393 §5.3.3.1 recommends 60.
+const DEFAULT_MAX_BREADTH: u32 = 60;
+const EMERGENCY: &[u8] = b"urn:service:sos";

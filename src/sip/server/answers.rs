@@ -1,0 +1,135 @@
+//! What this server answers itself: refusals, its own capabilities, registrations.
+
+use std::time::Instant;
+
+use bytes::{BufMut, BytesMut};
+
+use super::{Prepared, Refused, Server};
+use crate::sip::digest::Challenge;
+use crate::sip::hop::Flow;
+use crate::sip::location::AddressOfRecord;
+use crate::sip::message::Message;
+use crate::sip::message::method::Method;
+use crate::sip::message::reply::{put_decimal, put_header};
+use crate::sip::message::uri::Uri;
+use crate::sip::proxy::authorization::challenging_domain;
+use crate::sip::proxy::engine::put_warning;
+use crate::sip::reason::{Extra, Reason, Refusal};
+use crate::sip::shared::Shared;
+use crate::sip::transaction::ServerKey;
+
+impl Server {
+    /// A request to this server itself (RFC 3261 §11.2): it tells what it can do, takes keep-alives, and is nobody else.
+    pub(super) fn answer_here(&mut self, request: &Message, flow: &Flow) -> Result<(), Refused> {
+        match request.method() {
+            Method::Options | Method::Notify => {
+                self.respond_ok(request, flow);
+                Ok(())
+            }
+            _ => Err(Reason::NotHere.into()),
+        }
+    }
+
+    /// 200 with what is supported here, outside any transaction: a repeated request gets the same again.
+    pub(super) fn respond_ok(&mut self, request: &Message, flow: &Flow) {
+        self.proxy.engine.respond_stateless(request, flow, 200, "OK", |_, out| {
+            put_header(out, "Allow", ALLOW);
+            put_header(out, "Accept", b"*/*");
+            put_header(out, "Supported", SUPPORTED);
+        });
+    }
+
+    /// Whether `request` is from the AOR that `uri` means.
+    pub(super) fn is_own_aor(&self, request: &Message, uri: &Uri<'_>) -> bool {
+        let domains = &self.shared.settings.domains;
+        let from = request.from().and_then(|from| Uri::parse(from.uri).ok());
+        let from = from.and_then(|from| AddressOfRecord::new(&from, domains));
+        from.is_some() && from.map(|(aor, _)| aor) == AddressOfRecord::new(uri, domains).map(|(aor, _)| aor)
+    }
+
+    /// Refuses: on a transaction and with the reason to those who are authenticated, else without keeping anything.
+    pub(super) fn refuse(&mut self, prepared: &Prepared, key: &ServerKey, refused: Refused, now: Instant) {
+        let (request, flow) = (&prepared.message, &prepared.flow);
+        let Refused {
+            refusal,
+            is_authenticated,
+        } = refused;
+        tracing::debug!(reason = refusal.reason.name(), remote = %flow.remote, "refused");
+        let server = match is_authenticated {
+            true => self.proxy.engine.create_server(request, flow, key),
+            false => None,
+        };
+        let Some(server) = server else {
+            return self.refuse_stateless(request, flow, &refusal, now);
+        };
+        let (status, phrase) = status_line(request, refusal.reason);
+        let shared = self.shared.clone();
+        let write = |out: &mut BytesMut| put_extra(&shared, request, &refusal, true, now, out);
+        self.proxy
+            .engine
+            .respond_with(server, request, flow.remote, status, phrase, write, now);
+    }
+
+    /// Refuses without keeping anything (RFC 3261 §8.2.7).
+    pub(super) fn refuse_stateless(&mut self, request: &Message, flow: &Flow, refusal: &Refusal, now: Instant) {
+        let (status, phrase) = status_line(request, refusal.reason);
+        self.proxy
+            .engine
+            .respond_stateless(request, flow, status, phrase, |shared, out| {
+                put_extra(shared, request, refusal, false, now, out);
+            });
+    }
+}
+
+/// The registrar challenges with 401, the proxy with 407 (RFC 3261 §22.2, §22.3).
+fn status_line(request: &Message, reason: Reason) -> (u16, &'static str) {
+    match (reason.status(), request.method()) {
+        (401, Method::Register) => (401, reason.phrase()),
+        (401, _) => (407, Reason::ProxyCredentials.phrase()),
+        (status, _) => (status, reason.phrase()),
+    }
+}
+
+fn put_extra(shared: &Shared, request: &Message, refusal: &Refusal, says_why: bool, now: Instant, out: &mut BytesMut) {
+    match &refusal.extra {
+        Extra::None => {}
+        Extra::MinExpires(seconds) => {
+            out.put_slice(b"Min-Expires: ");
+            put_decimal(out, *seconds);
+            out.put_slice(b"\r\n");
+        }
+        Extra::Unsupported(options) => put_header(out, "Unsupported", options),
+        Extra::Allow => put_header(out, "Allow", ALLOW),
+        Extra::RetryAfter(seconds) => {
+            out.put_slice(b"Retry-After: ");
+            put_decimal(out, *seconds);
+            out.put_slice(b"\r\n");
+        }
+        Extra::Challenge { stale } => put_challenge(shared, request, *stale, now, out),
+    }
+    if says_why {
+        put_warning(shared, request, refusal.reason, out);
+    }
+}
+
+fn put_challenge(shared: &Shared, request: &Message, stale: bool, now: Instant, out: &mut BytesMut) {
+    let domains = &shared.settings.domains;
+    let (domain, header) = match request.method() {
+        Method::Register => {
+            let uri = Uri::parse(request.request_uri()).ok();
+            (uri.and_then(|uri| domains.find(uri.host_bytes)), Challenge::Www)
+        }
+        _ => (challenging_domain(domains, request), Challenge::Proxy),
+    };
+    if let Some(domain) = domain {
+        shared
+            .authenticator
+            .challenge(domain, header, stale, shared.epoch.unix(now), out);
+    }
+}
+
+/// What requests are taken here, for ourselves or for others.
+const ALLOW: &[u8] =
+    b"INVITE, ACK, CANCEL, BYE, REGISTER, OPTIONS, NOTIFY, MESSAGE, INFO, UPDATE, REFER, PRACK, SUBSCRIBE, PUBLISH";
+/// The extensions that this server itself supports.
+const SUPPORTED: &[u8] = b"path";

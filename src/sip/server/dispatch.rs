@@ -1,0 +1,197 @@
+//! What a new request is, and what becomes of it.
+
+use super::{Prepared, Refused, Server};
+use crate::sip::location::AddressOfRecord;
+use crate::sip::message::Message;
+use crate::sip::message::method::Method;
+use crate::sip::message::uri::Uri;
+use crate::sip::proxy::authorization::{Caller, authorize};
+use crate::sip::proxy::forwarding::Template;
+use crate::sip::proxy::response_context::{Candidate, Way};
+use crate::sip::proxy::routing::{self, Routing};
+use crate::sip::proxy::validation::{Reach, validate};
+use crate::sip::proxy::{Forwarding, targets};
+use crate::sip::reason::{Extra, Reason, Refusal};
+use crate::sip::transaction::ServerKey;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+impl Server {
+    /// Decides what a new request is, and does it.
+    pub(super) fn act(&mut self, prepared: &Prepared, key: &ServerKey, now: Instant) -> Result<(), Refused> {
+        let (request, flow) = (&prepared.message, &prepared.flow);
+        if request.method() == Method::Register {
+            return Err(Reason::MethodNotServed.into());
+        }
+        let reach = match validate(&self.shared, request) {
+            Ok(reach) => reach,
+            // RFC 3261 §11: whoever holds an OPTIONS whose hops have run out may answer it as if it were for them.
+            Err(refusal) if refusal.reason == Reason::TooManyHops && request.method() == Method::Options => {
+                self.respond_ok(request, flow);
+                return Ok(());
+            }
+            Err(refusal) => return Err(refusal.into()),
+        };
+        let routing = routing::preprocess(&self.shared, request);
+        if let Some((sides, sender)) = &routing.token {
+            let candidate = in_dialog(request, &routing, Way::Token(sides.other(*sender).clone()));
+            let caller = Caller {
+                is_authenticated: true,
+                domain: Default::default(),
+            };
+            let template = template(reach, &routing, None);
+            let candidates = [candidate].into_iter().collect();
+            return Ok(self.forward(prepared, key, candidates, template, &caller, None, now)?);
+        }
+        let uri = Uri::parse(request.request_uri()).map_err(|_| Refusal::from(Reason::Malformed))?;
+        if uri.user.is_none() && uri.host.is_some() && !routing.has_further_route && self.shared.settings.names_us(&uri)
+        {
+            return self.answer_here(request, flow);
+        }
+        if matches!(request.method(), Method::Subscribe | Method::Publish) && self.is_own_aor(request, &uri) {
+            return Err(Refusal {
+                reason: Reason::MethodNotServed,
+                extra: Extra::Allow,
+            }
+            .into());
+        }
+        let caller = authorize(&self.shared, request, &prepared.presented)?;
+        self.forward_out_of_dialog(prepared, key, reach, &routing, &uri, &caller, now)
+            .map_err(|refusal| Refused {
+                refusal,
+                is_authenticated: caller.is_authenticated,
+            })
+    }
+
+    /// A request whose sender may send it, and which no token leads.
+    #[expect(clippy::too_many_arguments, reason = "all that is known of the request by now")]
+    fn forward_out_of_dialog(
+        &mut self,
+        prepared: &Prepared,
+        key: &ServerKey,
+        reach: Reach,
+        routing: &Routing,
+        uri: &Uri<'_>,
+        caller: &Caller,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let request = &prepared.message;
+        let has_to_tag = request.to().is_some_and(|to| to.tag().is_some());
+        if has_to_tag && routing.own_routes > 0 && !caller.is_authenticated {
+            return Err(Reason::BadToken.into());
+        }
+        let records = !has_to_tag && matches!(request.method(), Method::Invite | Method::Subscribe | Method::Refer);
+        let template = template(reach, routing, records.then(|| caller.domain.clone()));
+        if routing.has_further_route {
+            if !caller.is_authenticated {
+                return Err(Reason::RelayDenied.into());
+            }
+            return self.forward(
+                prepared,
+                key,
+                targets::elsewhere(uri.bytes),
+                template,
+                caller,
+                None,
+                now,
+            );
+        }
+        let shared = self.shared.clone();
+        let Some((aor, domain)) = AddressOfRecord::new(uri, &shared.settings.domains) else {
+            if uri.host.is_none() || shared.settings.names_us(uri) {
+                return Err(Reason::NotHere.into());
+            }
+            if !caller.is_authenticated {
+                return Err(Reason::RelayDenied.into());
+            }
+            return self.forward(
+                prepared,
+                key,
+                targets::elsewhere(uri.bytes),
+                template,
+                caller,
+                None,
+                now,
+            );
+        };
+        let answering = if has_to_tag {
+            self.proxy.answered_by(request)
+        } else {
+            None
+        };
+        let candidates = match answering {
+            Some(candidate) => [candidate].into_iter().collect(),
+            None => {
+                let own = !has_to_tag && self.is_own_aor(request, uri);
+                targets::bindings(&shared.location, &aor, domain, own.then_some(&prepared.flow), now)
+            }
+        };
+        if candidates.is_empty() {
+            let is_known = uri
+                .user_unescaped()
+                .is_some_and(|user| domain.users.find(&user).is_some());
+            // To strangers unknown and offline look the same.
+            let reason = if is_known || !caller.is_authenticated {
+                Reason::NoBinding
+            } else {
+                Reason::UnknownUser
+            };
+            return Err(reason.into());
+        }
+        self.forward(prepared, key, candidates, template, caller, domain.ring_timeout, now)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of a forwarding")]
+    fn forward(
+        &mut self,
+        prepared: &Prepared,
+        key: &ServerKey,
+        candidates: targets::Candidates,
+        template: Template,
+        caller: &Caller,
+        ring_timeout: Option<Duration>,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let forwarding = Forwarding {
+            request: &prepared.message,
+            flow: prepared.flow,
+            key,
+            candidates,
+            template,
+            is_authenticated: caller.is_authenticated,
+            ring_timeout,
+        };
+        self.proxy.forward(forwarding, now).map_err(overloaded)
+    }
+}
+
+/// The candidate of a request within a dialog: its Request-URI as it came, and the way that the token names.
+pub(super) fn in_dialog(request: &Message, routing: &Routing, way: Way) -> Candidate {
+    let uri = routing.restored_uri.as_deref().unwrap_or(request.request_uri());
+    Candidate {
+        uri: Bytes::copy_from_slice(uri),
+        path: Bytes::new(),
+        way,
+        group: 0,
+    }
+}
+
+pub(super) fn template(reach: Reach, routing: &Routing, record: Option<Arc<str>>) -> Template {
+    Template {
+        reach,
+        own_routes: routing.own_routes,
+        drop_last_route: routing.restored_uri.is_some(),
+        record,
+    }
+}
+
+fn overloaded(reason: Reason) -> Refusal {
+    Refusal {
+        reason,
+        extra: Extra::RetryAfter(RETRY_AFTER),
+    }
+}
+
+/// Seconds until an overloaded server may be asked again.
+const RETRY_AFTER: u32 = 5;
