@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod credentials;
+pub mod date;
 pub mod framing;
 pub mod grammar;
 pub mod header;
