@@ -1,4 +1,4 @@
-//! What the location service costs in memory, by an allocator that counts.
+//! What registrations cost in memory, by an allocator that counts.
 
 #![expect(unsafe_code, reason = "an allocator cannot be written without")]
 #![expect(clippy::unwrap_used, reason = "a test may")]
@@ -7,20 +7,31 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use ringbinder::sip::digest;
+use bytes::{Bytes, BytesMut};
+use ringbinder::sip::digest::{self, Authenticator, Challenge, Challenged, Keys, UsersBuilder, Verification};
 use ringbinder::sip::domain::{Domain, Domains, ForkOrder, UriCalling};
 use ringbinder::sip::hop::{Flow, Transport};
 use ringbinder::sip::location::{AddressOfRecord, Change, ContactUpdate, Contacts, Location, Overflow, Update};
+use ringbinder::sip::message::Message;
 use ringbinder::sip::message::address::Parameters;
+use ringbinder::sip::message::credentials::Credentials;
+use ringbinder::sip::message::header::HeaderName;
+use ringbinder::sip::message::limits::Limits;
 use ringbinder::sip::message::uri::Uri;
-use ringbinder::sip::registrar;
+use ringbinder::sip::registrar::{self, Presented, Registrar};
+use zeroize::Zeroizing;
 
 /// 300 MB for 1,000,000 AORs with one binding each.
 const MOST_BYTES_PER_AOR: usize = 300;
 
-/// Both in one test: the counts are of the whole process.
+/// All in one test: the counts are of the whole process.
 #[test]
 fn a_binding_is_small_and_a_refresh_allocates_nothing() {
+    bindings_are_small();
+    a_refresh_by_register_allocates_nothing();
+}
+
+fn bindings_are_small() {
     const AORS: usize = 50_000;
     let domains = domains();
     let start = Instant::now();
@@ -38,6 +49,76 @@ fn a_binding_is_small_and_a_refresh_allocates_nothing() {
         assert_eq!(change.counts.refreshed, 1);
     }
     assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
+}
+
+fn a_refresh_by_register_allocates_nothing() {
+    let start = Instant::now();
+    let unix_now = Duration::from_secs(1_800_000_000);
+    let (domains, location) = (domains(), Location::new([3; 16], start));
+    let keys = Keys {
+        current: [7; 16],
+        previous: None,
+    };
+    let authenticator = Authenticator::new(keys, 1, 16);
+    let registrar = Registrar {
+        domains: &domains,
+        location: &location,
+        authenticator: &authenticator,
+        unix_now,
+        now: start,
+    };
+    let domain = domains.find(b"example.com").unwrap();
+    let mut challenge = BytesMut::new();
+    authenticator.challenge(domain, Challenge::Www, false, unix_now, &mut challenge);
+    let requests: Vec<Message> = (1..=10).map(|count| request(&challenge, count)).collect();
+    let verifications: Vec<Verification> = requests
+        .iter()
+        .map(|request| {
+            let credentials = Credentials::parse(request.header(HeaderName::Authorization).unwrap()).unwrap();
+            authenticator.verify(domain, b"REGISTER", &credentials, unix_now)
+        })
+        .collect();
+    let flow = flow();
+    let mut out = BytesMut::with_capacity(4096);
+    let mut allocations = Vec::with_capacity(requests.len());
+    for (request, verification) in requests.iter().zip(&verifications) {
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        let presented = Presented::Checked {
+            verification,
+            uri_matches: true,
+        };
+        let registrant = registrar.authenticate(request, presented).unwrap();
+        out.clear();
+        registrar
+            .register(&registrant, request, &flow, &mut out)
+            .unwrap()
+            .unwrap();
+        allocations.push(ALLOCATIONS.load(Ordering::Relaxed) - before);
+    }
+    assert!(out.starts_with(b"Contact: <sip:alice@192.0.2.9:5062;transport=udp>;q=0.5;+sip.instance="));
+    assert!(allocations[0] > 0, "the first one makes the binding");
+    assert_eq!(allocations[1..], [0; 9]);
+}
+
+fn request(challenge: &[u8], count: u32) -> Message {
+    let challenge = challenge.trim_ascii().strip_prefix(b"WWW-Authenticate: ").unwrap();
+    let challenged = Challenged {
+        method: b"REGISTER",
+        uri: b"sip:example.com",
+        user: b"alice",
+        password: b"secret",
+        cnonce: "0a4f113b",
+        nonce_count: count,
+    };
+    let authorization = String::from_utf8(digest::response(challenge, &challenged).unwrap()).unwrap();
+    let text = format!(
+        "REGISTER sip:example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9:5062;branch=z9hG4bK{count};rport\r\n\
+         From: <sip:alice@example.com>;tag=f\r\nTo: <sip:alice@example.com>\r\nCall-ID: c1\r\n\
+         CSeq: {count} REGISTER\r\nSupported: path, outbound\r\nContact: <sip:alice@192.0.2.9:5062;transport=udp>;q=0.5;\
+         +sip.instance=\"<urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6>\";expires=3600\r\n\
+         Authorization: {authorization}\r\nContent-Length: 0\r\n\r\n"
+    );
+    Message::parse(Bytes::from(text), &Limits::default()).unwrap()
 }
 
 fn register(location: &Location, domains: &Domains, number: usize, cseq: u32, now: Instant) -> Change {
@@ -61,12 +142,7 @@ fn register(location: &Location, domains: &Domains, number: usize, cseq: u32, no
         call_id: call_id.bytes(),
         cseq,
         nonce_count: cseq,
-        flow: &Flow {
-            transport: Transport::Udp,
-            local: "192.0.2.1:5060".parse().unwrap(),
-            remote: "198.51.100.7:1024".parse().unwrap(),
-            connection: None,
-        },
+        flow: &flow(),
         path: b"",
         max_contacts: 10,
         overflow: Overflow::Reject,
@@ -74,7 +150,19 @@ fn register(location: &Location, domains: &Domains, number: usize, cseq: u32, no
     location.apply(&aor, &update, now, &mut |_| {}).unwrap().unwrap()
 }
 
+fn flow() -> Flow {
+    Flow {
+        transport: Transport::Udp,
+        local: "192.0.2.1:5060".parse().unwrap(),
+        remote: "198.51.100.7:1024".parse().unwrap(),
+        connection: None,
+    }
+}
+
 fn domains() -> Domains {
+    let mut users = UsersBuilder::new();
+    let password = Zeroizing::new("secret".to_owned());
+    users.add_password(b"alice", "example.com", password).unwrap();
     Domains::new(vec![Domain {
         name: "example.com".into(),
         aliases: Vec::new(),
@@ -85,7 +173,7 @@ fn domains() -> Domains {
         ring_timeout: None,
         registrar: registrar::Settings::default(),
         auth: digest::Settings::default(),
-        users: Default::default(),
+        users: users.build([5; 16]).into(),
     }])
 }
 

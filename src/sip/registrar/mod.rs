@@ -1,38 +1,118 @@
-//! The registrar (RFC 3261 §10.3).
+//! The registrar (RFC 3261 §10.3; RFC 3327, RFC 5626 §6): binds addresses-of-record to contacts.
+//!
+//! It knows no transaction: retransmissions have ended there before a request comes here.
 
-use std::time::Duration;
+mod access;
+mod answer;
+mod contacts;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use smallvec::SmallVec;
 
 pub use crate::sip::location::Overflow;
+pub use access::{Presented, Registrant};
+pub use settings::Settings;
 
-/// `[registrar]`, as it holds in one domain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// The shortest lifetime accepted; a shorter one gets 423.
-    pub min_expires: Duration,
-    /// The longest lifetime granted.
-    pub max_expires: Duration,
-    /// The lifetime of a contact that asks for none.
-    pub default_expires: Duration,
-    /// The most contacts of one AOR.
-    pub max_contacts: usize,
-    /// What happens at `max_contacts`.
-    pub overflow: Overflow,
-    /// Whether Path needs `Supported: path` (RFC 3327 §5.3); otherwise 420.
-    pub strict_path: bool,
-    /// Whether a To tag is accepted; otherwise 400.
-    pub allow_to_tag: bool,
+use crate::sip::digest::Authenticator;
+use crate::sip::domain::Domains;
+use crate::sip::hop::Flow;
+use crate::sip::location::{Change, Location, Refused, Update};
+use crate::sip::message::Message;
+use crate::sip::message::address::NameAddr;
+use crate::sip::message::header::HeaderName;
+use crate::sip::reason::{Reason, Refusal};
+use contacts::ContactList;
+
+/// What the registrar works with, for one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Registrar<'a> {
+    /// The served domains.
+    pub domains: &'a Domains,
+    /// The bindings.
+    pub location: &'a Location,
+    /// Nonces and their counts.
+    pub authenticator: &'a Authenticator,
+    /// The time since 1970-01-01 UTC, for Date.
+    pub unix_now: Duration,
+    /// The same time.
+    pub now: Instant,
 }
 
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            min_expires: Duration::from_secs(600),
-            max_expires: Duration::from_secs(3600),
-            default_expires: Duration::from_secs(3600),
-            max_contacts: 10,
-            overflow: Overflow::Reject,
-            strict_path: false,
-            allow_to_tag: false,
+impl Registrar<'_> {
+    /// Does what `request` of `registrant` asks for, all or nothing of it (RFC 3261 §10.3 steps 5 to 8). On success
+    /// `out` has got the header lines that belong into the 200.
+    ///
+    /// To refuse says something of the registrant's own bindings only, so that the reply may say why.
+    pub fn register(
+        &self,
+        registrant: &Registrant<'_>,
+        request: &Message,
+        flow: &Flow,
+        out: &mut BytesMut,
+    ) -> Result<Option<Change>, Refusal> {
+        if !registrant.owns_address {
+            return Err(Reason::NotYourAor.into());
         }
+        let settings = &registrant.domain.registrar;
+        let list = ContactList::read(request, settings)?;
+        let path = read_path(request)?;
+        let updates = list.updates();
+        let Some(contacts) = list.contacts(&updates) else {
+            self.list_bindings(registrant, out);
+            answer::finish(&path, self.unix_now, out);
+            return Ok(None);
+        };
+        let update = Update {
+            contacts,
+            call_id: request.call_id(),
+            cseq: request.cseq().ok_or(Reason::Malformed)?.number,
+            nonce_count: registrant.nonce_count,
+            flow,
+            path: &path,
+            max_contacts: settings.max_contacts,
+            overflow: settings.overflow,
+        };
+        let change = self
+            .location
+            .apply(&registrant.aor, &update, self.now, &mut |binding| {
+                answer::put_contact(binding, self.now, out);
+            })
+            .map_err(|refused| match refused {
+                Refused::TooManyContacts => Reason::TooManyContacts,
+                Refused::OutOfOrder => Reason::OutOfOrder,
+                Refused::TooLong => Reason::BadContact,
+            })?;
+        answer::finish(&path, self.unix_now, out);
+        Ok(change)
+    }
+
+    fn list_bindings(&self, registrant: &Registrant<'_>, out: &mut BytesMut) {
+        self.location.lookup(&registrant.aor, self.now, &mut |binding| {
+            answer::put_contact(binding, self.now, out);
+        });
     }
 }
+
+/// The Path values joined by commas (RFC 3327 §5.3).
+fn read_path(request: &Message) -> Result<SmallVec<[u8; 128]>, Refusal> {
+    let mut path = SmallVec::new();
+    for value in request.values(HeaderName::Path) {
+        let is_route = NameAddr::parse(value).is_ok_and(|hop| hop.parsed_uri().is_ok());
+        if !is_route || path.len() + value.len() > MAX_PATH {
+            return Err(Reason::Malformed.into());
+        }
+        if !path.is_empty() {
+            path.extend_from_slice(b", ");
+        }
+        path.extend(value.iter().map(|byte| contacts::unfolded(*byte)));
+    }
+    Ok(path)
+}
+
+/// The longest Path that is kept with a binding, in bytes.
+const MAX_PATH: usize = 4096;

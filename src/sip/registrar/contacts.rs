@@ -1,0 +1,186 @@
+//! The Contact headers of a REGISTER and their lifetimes (RFC 3261 §10.3 steps 6 and 7, §20.10), checked whole before
+//! any binding is looked at.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::sip::location::{ContactUpdate, Contacts};
+use crate::sip::message::address::{NameAddr, Parameters};
+use crate::sip::message::header::HeaderName;
+use crate::sip::message::uri::{Scheme, Uri};
+use crate::sip::message::{Message, delta_seconds};
+use crate::sip::reason::{Extra, Reason, Refusal};
+use crate::sip::registrar::Settings;
+
+/// The Contacts of one request.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box for a value of a moment would be an allocation"
+)]
+pub(super) enum ContactList<'a> {
+    /// None: the bindings are only asked for.
+    Nothing,
+    /// `*`.
+    Everything,
+    /// These.
+    Each {
+        contacts: SmallVec<[Contact<'a>; 2]>,
+        /// Their parameters, as they are to be kept.
+        text: SmallVec<[u8; 256]>,
+    },
+}
+
+/// One Contact.
+#[derive(Debug)]
+pub(super) struct Contact<'a> {
+    uri: Uri<'a>,
+    /// Its part of the text.
+    parameters: Range<usize>,
+    q: u16,
+    granted_secs: u32,
+}
+
+impl<'a> ContactList<'a> {
+    pub(super) fn read(request: &'a Message, settings: &Settings) -> Result<ContactList<'a>, Refusal> {
+        let mut contacts = SmallVec::new();
+        let mut text = SmallVec::new();
+        let expires = request.expires();
+        for value in request.values(HeaderName::Contact) {
+            if value == b"*" {
+                return match request.values(HeaderName::Contact).count() {
+                    1 if expires == Some(0) => Ok(ContactList::Everything),
+                    _ => Err(Reason::BadContact.into()),
+                };
+            }
+            if contacts.len() == MAX_CONTACTS.max(settings.max_contacts) {
+                return Err(Reason::TooManyContacts.into());
+            }
+            contacts.push(Contact::read(value, expires, settings, &mut text)?);
+        }
+        if contacts.is_empty() {
+            return Ok(ContactList::Nothing);
+        }
+        Ok(ContactList::Each { contacts, text })
+    }
+
+    /// What the location service is asked to do; `None` when only to list.
+    pub(super) fn contacts<'u>(&self, updates: &'u [ContactUpdate<'u>]) -> Option<Contacts<'u>> {
+        match self {
+            ContactList::Nothing => None,
+            ContactList::Everything => Some(Contacts::RemoveAll),
+            ContactList::Each { .. } => Some(Contacts::Each(updates)),
+        }
+    }
+
+    pub(super) fn updates(&self) -> SmallVec<[ContactUpdate<'_>; 2]> {
+        let ContactList::Each { contacts, text } = self else {
+            return SmallVec::new();
+        };
+        let updates = contacts.iter().map(|contact| ContactUpdate {
+            uri: contact.uri,
+            // None when there are no parameters; the others were well-formed.
+            parameters: Parameters::parse(&text[contact.parameters.clone()]).unwrap_or_default(),
+            q: contact.q,
+            expires: Duration::from_secs(u64::from(contact.granted_secs)),
+        });
+        updates.collect()
+    }
+}
+
+impl<'a> Contact<'a> {
+    /// `expires` is the value of the Expires header.
+    fn read(
+        value: &'a [u8],
+        expires: Option<u32>,
+        settings: &Settings,
+        text: &mut SmallVec<[u8; 256]>,
+    ) -> Result<Contact<'a>, Refusal> {
+        if value.len() > MAX_CONTACT {
+            return Err(Reason::BadContact.into());
+        }
+        let address = NameAddr::parse(value).map_err(|_| Reason::BadContact)?;
+        let uri = address.parsed_uri().map_err(|_| Reason::BadContact)?;
+        if !matches!(uri.scheme, Scheme::Sip | Scheme::Sips) {
+            return Err(Reason::BadContact.into());
+        }
+        let asked = address.parameter("expires").flatten().and_then(delta_seconds);
+        Ok(Contact {
+            uri,
+            q: read_q(&address)?,
+            granted_secs: grant(asked.or(expires), settings)?,
+            parameters: put_parameters(&address.parameters, text),
+        })
+    }
+}
+
+/// The lifetime granted when `asked` was asked for, in seconds.
+fn grant(asked: Option<u32>, settings: &Settings) -> Result<u32, Refusal> {
+    let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+    let asked = asked.unwrap_or(seconds(settings.default_expires));
+    // RFC 3261 §10.3 step 7: a removal is never too brief.
+    if asked > 0 && asked < seconds(settings.min_expires) {
+        return Err(Refusal {
+            reason: Reason::IntervalTooBrief,
+            extra: Extra::MinExpires(seconds(settings.min_expires)),
+        });
+    }
+    Ok(asked.min(seconds(settings.max_expires)))
+}
+
+/// RFC 3261 §25.1 `qvalue`, in thousandths; 1 when absent.
+fn read_q(address: &NameAddr<'_>) -> Result<u16, Refusal> {
+    let Some(value) = address.parameter("q") else {
+        return Ok(1000);
+    };
+    let text = value.ok_or(Reason::BadContact)?;
+    let (whole, decimals) = match text {
+        [whole] => (whole, &[][..]),
+        [whole, b'.', decimals @ ..] => (whole, decimals),
+        _ => return Err(Reason::BadContact.into()),
+    };
+    if !matches!(whole, b'0' | b'1') || decimals.len() > 3 || !decimals.iter().all(u8::is_ascii_digit) {
+        return Err(Reason::BadContact.into());
+    }
+    let digits = decimals.iter().chain(b"000").take(3);
+    let thousandths = digits.fold(u16::from(whole - b'0'), |sum, digit| sum * 10 + u16::from(digit - b'0'));
+    match thousandths {
+        0..=1000 => Ok(thousandths),
+        _ => Err(Reason::BadContact.into()),
+    }
+}
+
+/// Appends all parameters but `expires`, on one line; returns where they stand.
+fn put_parameters(parameters: &Parameters<'_>, text: &mut SmallVec<[u8; 256]>) -> Range<usize> {
+    let start = text.len();
+    for (name, value) in parameters.iter() {
+        if name.eq_ignore_ascii_case(b"expires") {
+            continue;
+        }
+        if text.len() > start {
+            text.push(b';');
+        }
+        text.extend_from_slice(name);
+        if let Some(value) = value {
+            text.push(b'=');
+            text.extend(value.iter().map(|byte| unfolded(*byte)));
+        }
+    }
+    start..text.len()
+}
+
+/// A line end can only be part of a fold, which means white space (RFC 3261 §7.3.1).
+pub(super) fn unfolded(byte: u8) -> u8 {
+    match byte {
+        b'\r' | b'\n' => b' ',
+        other => other,
+    }
+}
+
+/// The longest Contact that is kept, in bytes; parameters for push notification are long.
+const MAX_CONTACT: usize = 2048;
+
+/// The most Contacts of one request, if the AOR may not have more.
+const MAX_CONTACTS: usize = 64;
