@@ -199,7 +199,8 @@ impl Location {
     /// kept.
     pub fn next_expiry(&self, now: Instant) -> Option<Instant> {
         let next_second = u64::from(self.moment(now).second()) + 1;
-        (self.bindings() > 0).then(|| self.common.epoch + Duration::from_secs(next_second))
+        let is_filled = self.shards.iter().any(|slot| slot.shard.lock().bindings() > 0);
+        is_filled.then(|| self.common.epoch + Duration::from_secs(next_second))
     }
 
     /// Touches what is kept of `aor`, so that it lies in the cache when it is needed.
