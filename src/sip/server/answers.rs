@@ -12,9 +12,10 @@ use crate::sip::message::Message;
 use crate::sip::message::method::Method;
 use crate::sip::message::reply::{put_decimal, put_header};
 use crate::sip::message::uri::Uri;
-use crate::sip::proxy::authorization::challenging_domain;
+use crate::sip::proxy::authorization::{Presented, challenging_domain};
 use crate::sip::proxy::engine::put_warning;
 use crate::sip::reason::{Extra, Reason, Refusal};
+use crate::sip::registrar::{self, Registrar};
 use crate::sip::shared::Shared;
 use crate::sip::transaction::ServerKey;
 
@@ -37,6 +38,50 @@ impl Server {
             put_header(out, "Accept", b"*/*");
             put_header(out, "Supported", SUPPORTED);
         });
+    }
+
+    /// REGISTER (§10.3).
+    pub(super) fn register(&mut self, prepared: &Prepared, key: &ServerKey, now: Instant) -> Result<(), Refused> {
+        let (request, flow) = (&prepared.message, &prepared.flow);
+        let shared = self.shared.clone();
+        let registrar = Registrar {
+            domains: &shared.settings.domains,
+            location: &shared.location,
+            authenticator: &shared.authenticator,
+            unix_now: shared.epoch.unix(now),
+            now,
+        };
+        let presented = match &prepared.presented {
+            Presented::Nothing => registrar::Presented::Nothing,
+            Presented::Malformed => registrar::Presented::Malformed,
+            Presented::Checked {
+                verification,
+                uri_matches,
+                ..
+            } => registrar::Presented::Checked {
+                verification,
+                uri_matches: *uri_matches,
+            },
+        };
+        let registrant = registrar.authenticate(request, presented)?;
+        self.lines.clear();
+        let change = registrar
+            .register(&registrant, request, flow, &mut self.lines)
+            .map_err(|refusal| Refused {
+                refusal,
+                is_authenticated: true,
+            })?;
+        self.changes.extend(change);
+        let lines = &self.lines;
+        let engine = &mut self.proxy.engine;
+        match engine.create_server(request, flow, key) {
+            Some(server) => {
+                engine.respond_with(server, request, flow.remote, 200, "OK", |out| out.put_slice(lines), now);
+            }
+            // Without a transaction a repeated request is known by the bindings it made.
+            None => engine.respond_stateless(request, flow, 200, "OK", |_, out| out.put_slice(lines)),
+        }
+        Ok(())
     }
 
     /// Whether `request` is from the AOR that `uri` means.

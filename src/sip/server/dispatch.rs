@@ -22,7 +22,7 @@ impl Server {
     pub(super) fn act(&mut self, prepared: &Prepared, key: &ServerKey, now: Instant) -> Result<(), Refused> {
         let (request, flow) = (&prepared.message, &prepared.flow);
         if request.method() == Method::Register {
-            return Err(Reason::MethodNotServed.into());
+            return self.register(prepared, key, now);
         }
         let reach = match validate(&self.shared, request) {
             Ok(reach) => reach,

@@ -11,7 +11,7 @@ use std::hash::Hasher;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use siphasher::sip::SipHasher13;
 
 use crate::sip::hop::{ConnectionId, Flow, Hop, Target};
@@ -174,6 +174,8 @@ pub struct Server {
     shard: u16,
     proxy: Proxy,
     changes: VecDeque<Change>,
+    /// The header lines of a 200 to REGISTER, while it is made.
+    lines: BytesMut,
 }
 
 /// A refusal, and whether its receiver has proved who they are: then it is sent on a transaction and says why.
@@ -191,6 +193,7 @@ impl Server {
             shard,
             proxy,
             changes: VecDeque::new(),
+            lines: BytesMut::new(),
         }
     }
 
