@@ -1,0 +1,280 @@
+//! `[[domain]]` with its `[domain.registrar]` and `[domain.auth]`, upon the `[registrar]` and `[auth]` of all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::credentials::CredentialLists;
+use super::file::{self, File, Key, Number};
+use super::report::{Place, Report, Severity};
+use super::{hosts, value};
+use crate::sip::digest::{self, Algorithm, Users};
+use crate::sip::domain::{Domain, Domains, ForkOrder, UriCalling};
+use crate::sip::location::{self, Overflow};
+use crate::sip::registrar;
+
+/// The longest ringing: timer C ends it anyway (RFC 3261 §16.6 step 11).
+const RING_TIMEOUT_MAX: u32 = 180;
+
+/// The longest lifetime of a binding: what fits into the location service with room to spare.
+const EXPIRES_MAX: u32 = 10 * 365 * 86_400;
+
+/// The longest life of a nonce.
+const NONCE_LIFETIME_MAX: u32 = 86_400;
+
+/// The served domains; what is wrong goes to the report. `key` hashes the names of users.
+pub fn domains(file: &File, key: [u8; 16], report: &mut Report) -> Domains {
+    if file.domain.is_empty() {
+        report.add(
+            Severity::Warning,
+            Place::File,
+            "there is no [[domain]], so nobody can register or call",
+        );
+    }
+    let mut lists = CredentialLists::new(&file.credential_list, report);
+    let registrar = registrar_settings(&file.registrar, &registrar::Settings::default(), report);
+    let auth = auth_settings(&file.auth, &digest::Settings::default(), report);
+    let mut claims = Claims::default();
+    let mut found = Vec::new();
+    for entry in &file.domain {
+        let domain = entry.get_ref();
+        let Some(name) = name(entry, &mut claims, report) else {
+            continue;
+        };
+        let realm = realm(domain, &name, &mut claims, report);
+        let auth = auth_settings(&domain.auth, &auth, report);
+        let registration = value(&domain.registration, true);
+        let named = domain.credential_lists.as_ref();
+        let users = lists.users(
+            named.map_or(&[][..], |lists| lists.get_ref()),
+            &realm,
+            &auth.algorithms,
+            key,
+            report,
+        );
+        warn_if_nobody(entry, &users, registration, report);
+        found.push(Domain {
+            aliases: aliases(domain, &name, &mut claims, report),
+            name: name.into(),
+            realm: realm.into(),
+            registration,
+            uri_calling: match value(&domain.uri_calling, file::UriCalling::Internal) {
+                file::UriCalling::Disabled => UriCalling::Disabled,
+                file::UriCalling::Internal => UriCalling::Internal,
+                file::UriCalling::Unrestricted => UriCalling::Unrestricted,
+            },
+            fork: match value(&domain.fork, file::Fork::Parallel) {
+                file::Fork::Parallel => ForkOrder::Parallel,
+                file::Fork::Q => ForkOrder::Priority,
+            },
+            ring_timeout: ranged(&domain.ring_timeout, "ring_timeout", 1..=RING_TIMEOUT_MAX, report).map(seconds),
+            registrar: registrar_settings(&domain.registrar, &registrar, report),
+            auth,
+            users: Arc::new(users),
+        });
+    }
+    lists.warn_of_unused(report);
+    Domains::new(found)
+}
+
+/// The number of a key if it lies in `range`; otherwise that goes to the report.
+pub fn ranged(key: &Key<Number>, name: &str, range: std::ops::RangeInclusive<u32>, report: &mut Report) -> Option<u32> {
+    let written = key.as_ref()?;
+    let number = written.get_ref().0;
+    if range.contains(&number) {
+        return Some(number);
+    }
+    let (least, most) = range.into_inner();
+    report.error(
+        written.span(),
+        format!("`{name}` must be from {least} to {most}, not {number}"),
+    );
+    None
+}
+
+fn seconds(number: u32) -> Duration {
+    Duration::from_secs(number.into())
+}
+
+/// Which domain has a name, alias or realm.
+#[derive(Default)]
+struct Claims {
+    hosts: BTreeMap<String, String>,
+    realms: BTreeMap<String, String>,
+}
+
+impl Claims {
+    fn claim(&mut self, host: &str, written: &Spanned<String>, domain: &str, report: &mut Report) -> bool {
+        let Some(owner) = self.hosts.insert(host.to_owned(), domain.to_owned()) else {
+            return true;
+        };
+        report.error(
+            written.span(),
+            format!("`{host}` is a name of the domain `{owner}` already"),
+        );
+        self.hosts.insert(host.to_owned(), owner);
+        false
+    }
+}
+
+fn name(entry: &Spanned<file::Domain>, claims: &mut Claims, report: &mut Report) -> Option<String> {
+    let Some(written) = &entry.get_ref().name else {
+        report.error(entry.span(), "this [[domain]] has no `name`").help =
+            Some("as in name = \"example.com\"".to_owned());
+        return None;
+    };
+    let name = host(written, report)?;
+    claims.claim(&name, written, &name, report).then_some(name)
+}
+
+fn aliases(domain: &file::Domain, name: &str, claims: &mut Claims, report: &mut Report) -> Vec<Box<str>> {
+    let mut found: Vec<Box<str>> = Vec::new();
+    for written in domain.aliases.iter().flat_map(|aliases| aliases.get_ref()) {
+        let Some(alias) = host(written, report) else { continue };
+        if claims.claim(&alias, written, name, report) {
+            found.push(alias.into());
+        }
+    }
+    found
+}
+
+fn host(written: &Spanned<String>, report: &mut Report) -> Option<String> {
+    let host = hosts::host(written.get_ref());
+    if host.is_none() {
+        let message = format!("{:?} is neither a host name nor an address", written.get_ref());
+        report.error(written.span(), message).help = Some("as in \"example.com\"; no port, no \"sip:\"".to_owned());
+    }
+    host
+}
+
+fn realm(domain: &file::Domain, name: &str, claims: &mut Claims, report: &mut Report) -> String {
+    let realm = domain.realm.as_ref().map_or(name, |realm| realm.get_ref());
+    let span = domain
+        .realm
+        .as_ref()
+        .or(domain.name.as_ref())
+        .map(Spanned::span)
+        .unwrap_or_default();
+    if realm.is_empty() || realm.contains(['"', '\\']) || realm.chars().any(char::is_control) {
+        report.error(
+            span.clone(),
+            "a `realm` is not empty and has no quotes, backslashes or control characters",
+        );
+    }
+    // Credentials name the realm only, so that it must lead to one domain.
+    if let Some(owner) = claims.realms.insert(realm.to_owned(), name.to_owned()) {
+        report
+            .error(span, format!("the domain `{owner}` has the realm `{realm}` already"))
+            .help = Some("make one an alias of the other, or give it a realm of its own".to_owned());
+    }
+    realm.to_owned()
+}
+
+fn warn_if_nobody(entry: &Spanned<file::Domain>, users: &Users, registration: bool, report: &mut Report) {
+    if !registration || !users.is_empty() || report.has_errors() {
+        return;
+    }
+    let span = entry.get_ref().name.as_ref().map_or(entry.span(), Spanned::span);
+    report
+        .warning(span, "the domain has no users, so nobody can register")
+        .help = Some("name a list in `credential_lists`, or set registration = false".to_owned());
+}
+
+fn registrar_settings(
+    written: &file::Registrar,
+    outer: &registrar::Settings,
+    report: &mut Report,
+) -> registrar::Settings {
+    let mut expires = |key, name, outer| {
+        let range = if name == "min_expires" {
+            0..=EXPIRES_MAX
+        } else {
+            1..=EXPIRES_MAX
+        };
+        ranged(key, name, range, report).map_or(outer, seconds)
+    };
+    let min = expires(&written.min_expires, "min_expires", outer.min_expires);
+    let max = expires(&written.max_expires, "max_expires", outer.max_expires);
+    let default = expires(&written.default_expires, "default_expires", outer.default_expires);
+    let contacts_max = location::MAX_BINDINGS as u32;
+    let max_contacts = ranged(&written.max_contacts, "max_contacts", 1..=contacts_max, report);
+    check_bounds(written, [min, default, max], report);
+    registrar::Settings {
+        min_expires: min,
+        max_expires: max,
+        // Not written here it follows the bounds, so that who moves one key need not move another.
+        default_expires: default.max(min).min(max),
+        max_contacts: max_contacts.map_or(outer.max_contacts, |number| number as usize),
+        overflow: written
+            .overflow
+            .as_ref()
+            .map_or(outer.overflow, |overflow| match overflow.get_ref() {
+                file::Overflow::Reject => Overflow::Reject,
+                file::Overflow::ReplaceOldest => Overflow::ReplaceOldest,
+                file::Overflow::ReplaceUnreachable => Overflow::ReplaceUnreachable,
+            }),
+        strict_path: value(&written.strict_path, outer.strict_path),
+        allow_to_tag: value(&written.allow_to_tag, outer.allow_to_tag),
+    }
+}
+
+/// Whether the bounds that hold after what is written here make sense; what was wrong before is not said again.
+fn check_bounds(written: &file::Registrar, [min, default, max]: [Duration; 3], report: &mut Report) {
+    let bound = written.min_expires.as_ref().or(written.max_expires.as_ref());
+    let (min_secs, default_secs, max_secs) = (min.as_secs(), default.as_secs(), max.as_secs());
+    if let Some(bound) = bound
+        && min > max
+    {
+        let message = format!("`min_expires` ({min_secs}) is above `max_expires` ({max_secs})");
+        report.error(bound.span(), message).help =
+            Some("registrations would be refused, whatever they ask for".to_owned());
+    } else if let Some(written) = &written.default_expires
+        && (default < min || default > max)
+    {
+        let message = format!(
+            "`default_expires` ({default_secs}) lies outside `min_expires` ({min_secs}) and `max_expires` ({max_secs})"
+        );
+        report.error(written.span(), message);
+    }
+}
+
+fn auth_settings(written: &file::Auth, outer: &digest::Settings, report: &mut Report) -> digest::Settings {
+    let lifetime = ranged(
+        &written.nonce_lifetime,
+        "nonce_lifetime",
+        1..=NONCE_LIFETIME_MAX,
+        report,
+    );
+    digest::Settings {
+        algorithms: match &written.algorithms {
+            Some(written) => algorithms(written, report),
+            None => outer.algorithms.clone(),
+        },
+        nonce_lifetime: lifetime.map_or(outer.nonce_lifetime, seconds),
+        strict_uri: value(&written.strict_uri, outer.strict_uri),
+    }
+}
+
+fn algorithms(written: &Spanned<Vec<Spanned<String>>>, report: &mut Report) -> Vec<Algorithm> {
+    let mut found = Vec::new();
+    if written.get_ref().is_empty() {
+        report
+            .error(written.span(), "without `algorithms` nobody can authenticate")
+            .help = Some("[\"MD5\"], or [\"SHA-256\", \"MD5\"]".to_owned());
+    }
+    for name in written.get_ref() {
+        match Algorithm::from_name(name.get_ref().as_bytes()) {
+            Some(algorithm) if found.contains(&algorithm) => {
+                report.error(name.span(), format!("{} is named twice", algorithm.name()));
+            }
+            Some(algorithm) => found.push(algorithm),
+            None => {
+                let message = format!("`algorithms` cannot be {:?}", name.get_ref());
+                report.error(name.span(), message).help = Some("MD5 or SHA-256".to_owned());
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,172 @@
+//! `[[listen]]`: the addresses, what is said instead of them, and the certificates.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use toml::Spanned;
+
+use super::certificate::{self, Files};
+use super::file::{self, Listen};
+use super::report::{Place, Report, Severity};
+use super::{files, hosts};
+use crate::sip::hop::Transport;
+use crate::transport::settings::CertificateFiles;
+
+/// One listener, as the layers below it want to know it.
+pub struct Listener {
+    /// Its transport.
+    pub transport: Transport,
+    /// The address to bind.
+    pub bind: SocketAddr,
+    /// What is said instead.
+    pub advertise: Option<Box<str>>,
+    /// The files of its certificate.
+    pub certificate: Option<CertificateFiles>,
+}
+
+/// The listeners of the file; what is wrong goes to the report. `names` are the served domains and their aliases.
+pub fn listeners(list: &[Spanned<Listen>], names: &[&str], report: &mut Report) -> Vec<Listener> {
+    if list.is_empty() {
+        report
+            .add(
+                Severity::Error,
+                Place::File,
+                "there is no [[listen]], so nothing can be received",
+            )
+            .help = Some("add [[listen]] with transport = \"udp\" and bind = \"0.0.0.0:5060\"".to_owned());
+    }
+    let mut found: Vec<(Listener, Range<usize>)> = Vec::new();
+    for entry in list {
+        let Some((listener, span)) = listener(entry, names, report) else {
+            continue;
+        };
+        let clash = found.iter().find(|(other, _)| clashes(&listener, other));
+        if let Some((other, _)) = clash {
+            let message = match other.bind == listener.bind {
+                true => format!("{} is listened on twice", listener.bind),
+                false => format!("{} and {} cannot both be bound", listener.bind, other.bind),
+            };
+            report.error(span.clone(), message).help = Some("each address and port once".to_owned());
+        }
+        found.push((listener, span));
+    }
+    found.into_iter().map(|(listener, _)| listener).collect()
+}
+
+fn listener(entry: &Spanned<Listen>, names: &[&str], report: &mut Report) -> Option<(Listener, Range<usize>)> {
+    let listen = entry.get_ref();
+    let transport = transport(entry, report);
+    let bind = bind(entry, report);
+    let advertise = listen.advertise.as_ref().and_then(|text| advertise(text, report));
+    let certificate = transport.and_then(|transport| certificate(entry, transport, names, report));
+    let (bind, span) = bind?;
+    let listener = Listener {
+        transport: transport?,
+        bind,
+        advertise,
+        certificate,
+    };
+    Some((listener, span))
+}
+
+fn transport(entry: &Spanned<Listen>, report: &mut Report) -> Option<Transport> {
+    let Some(written) = &entry.get_ref().transport else {
+        report.error(entry.span(), "this [[listen]] has no `transport`").help = Some("udp, tcp or tls".to_owned());
+        return None;
+    };
+    match written.get_ref() {
+        file::Transport::Udp => Some(Transport::Udp),
+        file::Transport::Tcp => Some(Transport::Tcp),
+        file::Transport::Tls => Some(Transport::Tls),
+        file::Transport::Ws | file::Transport::Wss => {
+            report
+                .error(written.span(), "WebSocket is not served by this version")
+                .help = Some("udp, tcp or tls".to_owned());
+            None
+        }
+    }
+}
+
+fn bind(entry: &Spanned<Listen>, report: &mut Report) -> Option<(SocketAddr, Range<usize>)> {
+    let Some(written) = &entry.get_ref().bind else {
+        report.error(entry.span(), "this [[listen]] has no `bind`").help =
+            Some("an address and port, as in bind = \"0.0.0.0:5060\"".to_owned());
+        return None;
+    };
+    let text = written.get_ref();
+    let Ok(bind) = text.parse::<SocketAddr>() else {
+        let bare = text.trim_start_matches('[').trim_end_matches(']');
+        let help = match bare.parse::<std::net::IpAddr>() {
+            Ok(address) => format!("with the port: \"{}\"", SocketAddr::new(address, 5060)),
+            Err(_) => "as in \"0.0.0.0:5060\" or \"[::]:5060\"".to_owned(),
+        };
+        report
+            .error(written.span(), format!("`bind` is no address and port: {text:?}"))
+            .help = Some(help);
+        return None;
+    };
+    if bind.port() == 0 {
+        report.error(written.span(), "`bind` needs a port that phones can be told; 0 is any");
+        return None;
+    }
+    Some((bind, written.span()))
+}
+
+fn advertise(written: &Spanned<String>, report: &mut Report) -> Option<Box<str>> {
+    let text = written.get_ref();
+    let Some(advertise) = hosts::host_and_port(text) else {
+        report
+            .error(
+                written.span(),
+                format!("`advertise` is neither host nor host:port: {text:?}"),
+            )
+            .help = Some("as in \"203.0.113.7\", \"sip.example.com:5060\" or \"[2001:db8::7]\"".to_owned());
+        return None;
+    };
+    Some(advertise.into())
+}
+
+fn certificate(
+    entry: &Spanned<Listen>,
+    transport: Transport,
+    names: &[&str],
+    report: &mut Report,
+) -> Option<CertificateFiles> {
+    let listen = entry.get_ref();
+    if !transport.is_secure() {
+        for (key, written) in [("cert", &listen.cert), ("key", &listen.key)] {
+            if let Some(written) = written {
+                report.error(
+                    written.span(),
+                    format!("`{key}` has no meaning with transport = \"{transport}\""),
+                );
+            }
+        }
+        return None;
+    }
+    let (Some(cert), Some(key)) = (&listen.cert, &listen.key) else {
+        let missing = if listen.cert.is_none() { "cert" } else { "key" };
+        let message = format!("this [[listen]] has no `{missing}`, which {transport} needs");
+        report.error(entry.span(), message).help = Some("the name of a PEM file".to_owned());
+        return None;
+    };
+    let paths = CertificateFiles {
+        cert: files::path(cert.get_ref(), report),
+        key: files::path(key.get_ref(), report),
+    };
+    let files = Files {
+        cert: (&paths.cert, cert.span()),
+        key: (&paths.key, key.span()),
+    };
+    certificate::check(&files, names, report);
+    Some(paths)
+}
+
+/// Whether two listeners want the same port of the same address. A wildcard has every address of its family.
+fn clashes(one: &Listener, other: &Listener) -> bool {
+    let is_datagram = |listener: &Listener| listener.transport == Transport::Udp;
+    let (a, b) = (one.bind, other.bind);
+    let overlap =
+        a.ip() == b.ip() || (a.is_ipv4() == b.is_ipv4() && (a.ip().is_unspecified() || b.ip().is_unspecified()));
+    is_datagram(one) == is_datagram(other) && a.port() == b.port() && overlap
+}
