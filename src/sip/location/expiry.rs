@@ -160,9 +160,9 @@ mod tests {
     fn an_entry_comes_due_in_its_second_and_not_before() {
         let mut wheel = Wheel::default();
         assert_eq!(wheel.insert(7, 600).1, 600);
-        assert_eq!(due(&mut wheel, 599), []);
+        assert!(due(&mut wheel, 599).is_empty());
         assert_eq!(due(&mut wheel, 600), [7]);
-        assert_eq!(due(&mut wheel, 601), []);
+        assert!(due(&mut wheel, 601).is_empty());
     }
 
     #[test]
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(wheel.next_due(SLOTS - 2), None);
         assert_eq!(wheel.next_due(SLOTS - 1), Some(Due { node, hash: 7, armed }));
         assert_eq!(wheel.rearm(node, armed, 8_000), 8_000);
-        assert_eq!(due(&mut wheel, 7_999), []);
+        assert!(due(&mut wheel, 7_999).is_empty());
         assert_eq!(due(&mut wheel, 8_000), [7]);
     }
 
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn what_is_late_already_is_due_at_once() {
         let mut wheel = Wheel::default();
-        assert_eq!(due(&mut wheel, 100), []);
+        assert!(due(&mut wheel, 100).is_empty());
         assert_eq!(wheel.insert(9, 40).1, 100);
         assert_eq!(due(&mut wheel, 100), [9]);
     }
