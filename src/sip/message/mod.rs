@@ -221,6 +221,22 @@ impl Message {
         self.lines(name).flat_map(split_values)
     }
 
+    /// The option tags of header `name` (Require, Proxy-Require) that are not among `known`, as Unsupported lists them
+    /// (RFC 3261 §8.2.2.3, §16.3 step 5).
+    pub fn unsupported_options(&self, name: HeaderName, known: &[&[u8]]) -> Vec<u8> {
+        let mut unsupported = Vec::new();
+        for option in self.values(name) {
+            if option.is_empty() || known.iter().any(|known| known.eq_ignore_ascii_case(option)) {
+                continue;
+            }
+            if !unsupported.is_empty() {
+                unsupported.extend_from_slice(b", ");
+            }
+            unsupported.extend_from_slice(option);
+        }
+        unsupported
+    }
+
     /// The values of all lines whose name is `name`, known or not, compared without case.
     pub fn lines_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.lines

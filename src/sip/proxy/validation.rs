@@ -47,7 +47,13 @@ pub fn validate(shared: &Shared, request: &Message) -> Result<Reach, Refusal> {
         return Err(Reason::Loop.into());
     }
     if !matches!(request.method(), Method::Ack | Method::Cancel) {
-        check_options(request, HeaderName::ProxyRequire, &[])?;
+        let unsupported = request.unsupported_options(HeaderName::ProxyRequire, &[]);
+        if !unsupported.is_empty() {
+            return Err(Refusal {
+                reason: Reason::ExtensionRequired,
+                extra: Extra::Unsupported(unsupported),
+            });
+        }
     }
     let max_breadth = match request.header(HeaderName::MaxBreadth) {
         None => DEFAULT_MAX_BREADTH,
@@ -60,27 +66,6 @@ pub fn validate(shared: &Shared, request: &Message) -> Result<Reach, Refusal> {
         max_forwards,
         max_breadth,
         loop_hash,
-    })
-}
-
-/// Refuses option tags in header `name` that are not in `supported` (RFC 3261 §8.2.2.3, §16.3 step 5).
-pub fn check_options(request: &Message, name: HeaderName, supported: &[&[u8]]) -> Result<(), Refusal> {
-    let mut unsupported = Vec::new();
-    for option in request.values(name) {
-        if option.is_empty() || supported.iter().any(|known| known.eq_ignore_ascii_case(option)) {
-            continue;
-        }
-        if !unsupported.is_empty() {
-            unsupported.extend_from_slice(b", ");
-        }
-        unsupported.extend_from_slice(option);
-    }
-    if unsupported.is_empty() {
-        return Ok(());
-    }
-    Err(Refusal {
-        reason: Reason::ExtensionRequired,
-        extra: Extra::Unsupported(unsupported),
     })
 }
 

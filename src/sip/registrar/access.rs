@@ -120,16 +120,7 @@ impl<'a> Registrar<'a> {
 
 /// RFC 3261 §10.3 step 2; RFC 3327 §5.3 for Path.
 fn check_options(request: &Message, domain: &Domain) -> Result<(), Refusal> {
-    let mut unsupported = Vec::new();
-    for option in request.values(HeaderName::Require) {
-        if option.is_empty() || option.eq_ignore_ascii_case(PATH) {
-            continue;
-        }
-        if !unsupported.is_empty() {
-            unsupported.extend_from_slice(b", ");
-        }
-        unsupported.extend_from_slice(option);
-    }
+    let unsupported = request.unsupported_options(HeaderName::Require, &[PATH]);
     if !unsupported.is_empty() {
         return Err(Refusal {
             reason: Reason::ExtensionRequired,
