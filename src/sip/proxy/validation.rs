@@ -28,6 +28,10 @@ pub struct Reach {
 /// then Max-Breadth.
 pub fn validate(shared: &Shared, request: &Message) -> Result<Reach, Refusal> {
     let uri = Uri::parse(request.request_uri()).map_err(|_| Reason::Malformed)?;
+    // RFC 3261 §19.1.1: headers are not allowed in a Request-URI, and must not become headers (RFC 4475 §3.1.2.11).
+    if uri.headers.is_some() {
+        return Err(Reason::Malformed.into());
+    }
     match uri.scheme {
         Scheme::Sip | Scheme::Sips => {}
         Scheme::Tel | Scheme::Other => {
