@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 
+mod answers;
+mod bench;
 mod parts;
 mod rfc4475;
 mod rfc5118;
