@@ -238,7 +238,7 @@ impl Message {
     }
 
     /// The values of all lines whose name is `name`, known or not, compared without case.
-    pub fn lines_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pub fn lines_named<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         self.lines
             .iter()
             .filter(move |line| self.name_bytes(line).eq_ignore_ascii_case(name.as_bytes()))
