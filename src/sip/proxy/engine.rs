@@ -177,6 +177,7 @@ impl Engine {
                 splice.remove_lines(HeaderName::ProxyAuthenticate);
                 splice.append(|out| out.extend_from_slice(challenges));
             }
+            forwarding::add_content_length(&mut splice, context.flow.transport);
             splice.write(out);
         });
         self.transactions

@@ -5,7 +5,7 @@ use bytes::{BufMut, BytesMut};
 use super::response_context::Candidate;
 use super::token::{self, Sides};
 use super::validation::{Reach, write_loop_part};
-use crate::sip::hop::{Flow, Target};
+use crate::sip::hop::{Flow, Target, Transport};
 use crate::sip::message::Message;
 use crate::sip::message::credentials::Credentials;
 use crate::sip::message::header::HeaderName;
@@ -68,7 +68,20 @@ pub fn write_request(
         Credentials::parse(value)
             .is_ok_and(|credentials| shared.settings.domains.find_realm(&credentials.realm).is_some())
     });
+    add_content_length(&mut splice, target.transport());
     splice.write(out);
+}
+
+/// A datagram may do without Content-Length; on a stream nothing else says where the message ends (RFC 3261 §18.3,
+/// §20.14).
+pub fn add_content_length(splice: &mut Splice<'_>, transport: Transport) {
+    let message = splice.message();
+    if !transport.is_reliable() || message.header(HeaderName::ContentLength).is_some() {
+        return;
+    }
+    // No message is longer than its limit, which has 16 bits.
+    let length = message.body().len() as u32;
+    splice.set(HeaderName::ContentLength, |out| put_decimal(out, length));
 }
 
 /// Appends the sent-by of our Via: what the listener advertises, else the local address.
@@ -126,7 +139,7 @@ fn put_record_routes(
         token::write(&shared.keys.token, &sides, request.call_id(), from_tag, domain, out);
         out.put_u8(b'@');
         put_sent_by(&shared.settings, side, out);
-        if side.transport() != crate::sip::hop::Transport::Udp {
+        if side.transport() != Transport::Udp {
             out.put_slice(b";transport=");
             out.put_slice(side.transport().parameter().as_bytes());
         }
