@@ -130,21 +130,18 @@ impl Proxy {
         self.engine.forward_stateless(request, flow, &candidate, template);
     }
 
-    /// A CANCEL (§16.10). Returns whether there was an INVITE for it.
-    pub fn cancel(&mut self, invite: &ServerKey, now: Instant) -> bool {
-        let Some(server) = self.engine.transactions.find_cancelled(invite) else {
-            return false;
+    /// Cancels the branches of the INVITE on `server` (§16.10), unless it has its answer.
+    pub fn cancel(&mut self, server: ServerId, now: Instant) {
+        let Some(id) = self.by_server.get(&server).copied() else {
+            return;
         };
-        if let Some(id) = self.by_server.get(&server).copied() {
-            self.with(id, |engine, context| {
-                if context.phase == Phase::Collecting {
-                    context.phase = Phase::Cancelled;
-                    branches::cancel_all(engine, context, now);
-                    branches::advance(engine, id, context, now);
-                }
-            });
-        }
-        true
+        self.with(id, |engine, context| {
+            if context.phase == Phase::Collecting {
+                context.phase = Phase::Cancelled;
+                branches::cancel_all(engine, context, now);
+                branches::advance(engine, id, context, now);
+            }
+        });
     }
 
     /// The candidate that answered the INVITE of this dialog, while its response context lives.

@@ -285,12 +285,11 @@ impl Server {
             .forward_ack(request, flow, candidate, &template(reach, &routing, None));
     }
 
-    /// RFC 3261 §9.2, §16.10.
+    /// RFC 3261 §9.2, §16.10: the CANCEL is answered at once, whatever becomes of its INVITE.
     fn receive_cancel(&mut self, request: &Message, flow: &Flow, key: &ServerKey, now: Instant) {
-        if !self.proxy.cancel(key, now) {
-            self.refuse_stateless(request, flow, &Reason::NoTransaction.into(), now);
-            return;
-        }
+        let Some(cancelled) = self.proxy.engine.transactions.find_cancelled(key) else {
+            return self.refuse_stateless(request, flow, &Reason::NoTransaction.into(), now);
+        };
         if let Some(server) = self.proxy.engine.create_server(request, flow, key) {
             self.proxy
                 .engine
@@ -298,6 +297,7 @@ impl Server {
         } else {
             self.proxy.engine.respond_stateless(request, flow, 200, "OK", |_, _| {});
         }
+        self.proxy.cancel(cancelled, now);
         self.proxy.drain_events(now);
     }
 
