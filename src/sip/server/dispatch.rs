@@ -56,7 +56,11 @@ impl Server {
             }
             .into());
         }
-        let caller = authorize(&self.shared, request, &prepared.presented)?;
+        let caller = authorize(&self.shared, request, &prepared.presented).map_err(|refusal| Refused {
+            // Nobody hears of identities before the password was right.
+            is_authenticated: refusal.reason == Reason::CallerIdInvalid,
+            refusal,
+        })?;
         self.forward_out_of_dialog(prepared, key, reach, &routing, &uri, &caller, now)
             .map_err(|refusal| Refused {
                 refusal,
