@@ -1,0 +1,11 @@
+//! The server in virtual time: messages go in by `Server`, what comes out is compared with what RFC 3261 and its
+//! updates want. One module per section.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod authorization;
+mod dialogs;
+mod rfc3261_10_registrar;
+mod rfc3261_16_proxy;
+mod rfc3261_17_transactions;
+mod rfc5393_loops;
+mod support;
