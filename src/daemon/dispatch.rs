@@ -2,11 +2,16 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Instant;
 
+use bytes::Bytes;
+use tracing::debug;
+
 use super::node::{Job, Node};
-use crate::sip::hop::{ConnectionId, Target, Transport};
+use crate::sip::hop::{ConnectionId, Flow, Hop, Target, Transport};
 use crate::sip::server::{self, Input, Origin, Output};
+use crate::transport::table::{ToHop, Unwritable};
 use crate::transport::udp::{Datagram, UdpListener};
 use crate::transport::{Arrival, Handler};
 
@@ -30,6 +35,8 @@ struct Scratch {
     outputs: Vec<Output>,
     /// For each listener what is to be sent from it.
     datagrams: Vec<Vec<Datagram<Origin>>>,
+    /// The tasks of connections that have something to write.
+    wakers: Vec<Waker>,
     unreachable: Vec<Origin>,
 }
 
@@ -127,9 +134,8 @@ impl Dispatch {
                     origin,
                 } => match target.transport() {
                     Transport::Udp => self.queue_datagram(scratch, payload, &target, origin),
-                    Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
-                        scratch.unreachable.extend(origin);
-                    }
+                    Transport::Tcp | Transport::Tls => self.queue_on_stream(scratch, payload, target, origin),
+                    Transport::Ws | Transport::Wss => scratch.unreachable.extend(origin),
                 },
                 Output::Resolve { query, question: _ } => {
                     let hops = Vec::new();
@@ -142,7 +148,7 @@ impl Dispatch {
         scratch.outputs = outputs;
     }
 
-    fn queue_datagram(&self, scratch: &mut Scratch, payload: bytes::Bytes, target: &Target, origin: Option<Origin>) {
+    fn queue_datagram(&self, scratch: &mut Scratch, payload: Bytes, target: &Target, origin: Option<Origin>) {
         let local = target.local();
         let is_own = |listener: &&UdpListener| listener.local() == local;
         let is_wildcard = |listener: &UdpListener| {
@@ -165,12 +171,46 @@ impl Dispatch {
         });
     }
 
+    fn queue_on_stream(&self, scratch: &mut Scratch, payload: Bytes, target: Target, origin: Option<Origin>) {
+        let pushed = match target {
+            Target::Flow(Flow { connection: None, .. }) => Err(Unwritable),
+            Target::Flow(Flow {
+                connection: Some(connection),
+                ..
+            }) => self.node.connections.push(connection, payload, origin),
+            Target::Hop(hop) => self.queue_to_hop(hop, payload, origin),
+        };
+        match pushed {
+            Ok(waker) => scratch.wakers.extend(waker),
+            Err(Unwritable) => scratch.unreachable.extend(origin),
+        }
+    }
+
+    fn queue_to_hop(&self, hop: Hop, payload: Bytes, origin: Option<Origin>) -> Result<Option<Waker>, Unwritable> {
+        match self.node.connections.to_hop(&hop) {
+            Ok(ToHop::Existing(connection)) => connection.push(payload, origin),
+            // What is queued before the connection is there is sent when it is.
+            Ok(ToHop::New(connection)) => {
+                let pushed = connection.push(payload, origin);
+                self.node.deal(Job::Connect(connection, hop));
+                pushed
+            }
+            Err(refused) => {
+                debug!(transport = %hop.transport, remote = %hop.remote, %refused, "cannot connect");
+                Err(Unwritable)
+            }
+        }
+    }
+
     /// Sends what is queued; what could not be sent becomes inputs.
     fn send(&self, scratch: &mut Scratch) {
         for (listener, datagrams) in self.udp.iter().zip(&mut scratch.datagrams) {
             if !datagrams.is_empty() {
                 listener.send(datagrams, &mut scratch.unreachable);
             }
+        }
+        for waker in scratch.wakers.drain(..) {
+            waker.wake();
         }
         while let Some(origin) = scratch.unreachable.pop() {
             scratch.add(usize::from(origin.shard), Input::Unreachable { origin });
@@ -219,19 +259,5 @@ impl Handler for Dispatch {
             scratch.add(shard, Input::FlowClosed { connection });
             self.run(&mut scratch, now);
         }
-    }
-}
-
-impl Dispatch {
-    /// Does what another thread asks for; `false` ends the worker.
-    pub fn handle_job(&self, job: Job, now: Instant) -> bool {
-        match job {
-            Job::Input { shard, input } => self.handle_input(shard, *input, now),
-            Job::Ping(alive) => {
-                let _ = alive.send(());
-            }
-            Job::Stop => return false,
-        }
-        true
     }
 }

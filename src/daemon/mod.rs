@@ -1,6 +1,7 @@
 //! The daemon: owns what `sip` is connected to. Starts the workers, waits for the signal to stop, lets transactions end.
 
 mod dispatch;
+mod listeners;
 mod node;
 mod random;
 mod shards;
@@ -10,6 +11,7 @@ mod worker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
@@ -20,12 +22,13 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::sip::digest::{self, Authenticator};
-use crate::sip::hop::Transport;
 use crate::sip::location::Location;
 use crate::sip::shared::{self, Epoch, Keys, Shared};
 use crate::sip::transaction::KeyHasher;
 use crate::transport;
 use crate::transport::settings::Limits;
+use crate::transport::table::Connections;
+use listeners::Listeners;
 use node::{Job, Node, WorkerPort};
 use shards::Shards;
 use state::StateDirectory;
@@ -78,6 +81,8 @@ struct Daemon {
     signals: Signals,
     /// How each worker ends.
     ends: JoinSet<anyhow::Result<()>>,
+    /// What accepts connections.
+    accepting: JoinSet<()>,
 }
 
 impl Daemon {
@@ -89,15 +94,7 @@ impl Daemon {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
-        let mut udp = Vec::new();
-        for listener in &settings.transport.listeners {
-            match listener.transport {
-                Transport::Udp => udp.push(transport::udp::open(listener.bind, workers)?),
-                Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
-                    bail!("{} {}: not served", listener.transport, listener.bind)
-                }
-            }
-        }
+        let mut listeners = Listeners::open(&settings.transport, workers)?;
         raise_open_files(&settings.transport.limits);
 
         let now = Instant::now();
@@ -108,20 +105,25 @@ impl Daemon {
             receivers.push(receiver);
             WorkerPort {
                 jobs,
+                connections: AtomicUsize::new(0),
                 counters: Arc::default(),
             }
         });
         let ports = ports.collect();
+        let first_id = u64::from_ne_bytes(random::bytes()?);
         let node = Arc::new(Node {
             shards: Shards::new(&shared, workers, now, random::bytes)?,
             shared,
             workers: ports,
+            connections: Arc::new(Connections::new(first_id, settings.transport.limits.clone())),
+            client: listeners.client_config()?,
+            settings: Arc::new(settings.transport),
         });
         let mut ends = JoinSet::new();
         for (index, jobs) in receivers.into_iter().enumerate() {
             let start = worker::Start {
                 index,
-                udp: udp.iter_mut().filter_map(|group| group.sockets.pop()).collect(),
+                udp: listeners.take_udp(),
                 jobs,
             };
             let (ended, end) = oneshot::channel();
@@ -133,10 +135,13 @@ impl Daemon {
                 }
             });
         }
-        for group in &udp {
-            info!(transport = "udp", address = %group.local, "listening");
-        }
-        Ok(Daemon { node, signals, ends })
+        let accepting = listeners.accept(&node, control.handle());
+        Ok(Daemon {
+            node,
+            signals,
+            ends,
+            accepting,
+        })
     }
 
     /// Serves until a signal says to stop or a worker fails.
@@ -156,6 +161,7 @@ impl Daemon {
             () = systemd::feed_watchdog(Arc::clone(&self.node)) => {}
         }
         systemd::stopping();
+        self.accepting.abort_all();
         info!("stopping: letting transactions end");
         tokio::select! {
             () = self.signals.wait() => warn!("stopping at once"),
@@ -174,6 +180,7 @@ async fn stop(node: &Node, ends: &mut JoinSet<anyhow::Result<()>>) {
     if tokio::time::timeout(DRAIN_MAX, are_idle).await.is_err() {
         warn!("some transactions have not ended");
     }
+    node.connections.close_all();
     for worker in &node.workers {
         let _ = worker.jobs.send(Job::Stop);
     }

@@ -1,14 +1,20 @@
 //! What all threads of the daemon share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
 use super::shards::Shards;
-use crate::sip::server::Input;
+use crate::sip::hop::Hop;
+use crate::sip::server::{Input, Origin};
 use crate::sip::shared::Shared;
 use crate::transport::counters::Counters;
+use crate::transport::settings::Settings;
+use crate::transport::table::{Connection, Connections};
+use crate::transport::tcp::Accepted;
 
 /// The parts of the daemon that every thread may reach.
 pub struct Node {
@@ -18,12 +24,20 @@ pub struct Node {
     pub shards: Shards,
     /// The ways to the workers.
     pub workers: Box<[WorkerPort]>,
+    /// The stream connections.
+    pub connections: Arc<Connections<Origin>>,
+    /// What sockets are told.
+    pub settings: Arc<Settings>,
+    /// What outgoing TLS connections need; `None` without a TLS listener.
+    pub client: Option<Arc<ClientConfig>>,
 }
 
 /// The way to one worker.
 pub struct WorkerPort {
     /// What it is to do. The queue has no bound of its own: what is put there is bounded where it comes from.
     pub jobs: mpsc::UnboundedSender<Job>,
+    /// How many connections it serves.
+    pub connections: AtomicUsize,
     /// What it counts.
     pub counters: Arc<Counters>,
 }
@@ -37,6 +51,10 @@ pub enum Job {
         /// What it is given.
         input: Box<Input>,
     },
+    /// Serve a connection that was accepted; with settings for it, it begins with a TLS handshake.
+    Accepted(Accepted<Origin>, Option<Arc<ServerConfig>>),
+    /// Connect to a hop and serve the connection.
+    Connect(Arc<Connection<Origin>>, Hop),
     /// Show that the worker is alive.
     Ping(oneshot::Sender<()>),
     /// End.
@@ -44,6 +62,15 @@ pub enum Job {
 }
 
 impl Node {
+    /// Gives a job about a new connection to the worker that serves the fewest.
+    pub fn deal(&self, job: Job) {
+        let by_load = |worker: &&WorkerPort| worker.connections.load(Ordering::Relaxed);
+        if let Some(worker) = self.workers.iter().min_by_key(by_load) {
+            worker.connections.fetch_add(1, Ordering::Relaxed);
+            let _ = worker.jobs.send(job);
+        }
+    }
+
     /// Gives `shard` an input, from any thread: its owner runs it and does what comes of it.
     pub fn submit(&self, shard: usize, input: Input) {
         let owner = shard % self.workers.len();

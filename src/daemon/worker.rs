@@ -5,17 +5,24 @@ use std::io;
 use std::net::UdpSocket;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::error;
 
 use super::dispatch::Dispatch;
 use super::node::{Job, Node};
+use crate::transport::stream::Streams;
 use crate::transport::udp::{Buffers, UdpListener};
+
+/// How long the connections may take to write what they have when the worker ends.
+const CLOSE_MAX: Duration = Duration::from_millis(1500);
 
 /// What a worker starts with.
 pub struct Start {
@@ -67,18 +74,73 @@ async fn serve(node: Arc<Node>, mut start: Start) -> anyhow::Result<()> {
     }
     tasks.spawn_local(run_timers(Arc::clone(&node), Rc::clone(&dispatch), index));
 
-    loop {
+    let streams = Rc::new(Streams::new(
+        Rc::clone(&dispatch),
+        Arc::clone(&node.connections),
+        Arc::clone(&node.settings),
+        node.client.clone(),
+        Arc::clone(counters),
+    ));
+    let mut connections = JoinSet::new();
+    let ended = loop {
         tokio::select! {
             job = start.jobs.recv() => match job {
-                Some(job) => if !dispatch.handle_job(job, Instant::now()) { return Ok(()) },
-                None => return Ok(()),
+                None | Some(Job::Stop) => break Ok(()),
+                Some(Job::Input { shard, input }) => dispatch.handle_input(shard, *input, Instant::now()),
+                Some(Job::Ping(alive)) => drop(alive.send(())),
+                Some(Job::Accepted(accepted, server)) => {
+                    let (streams, place) = (Rc::clone(&streams), Place::new(&node, index));
+                    connections.spawn_local(async move {
+                        streams.serve_accepted(accepted, server).await;
+                        drop(place);
+                    });
+                }
+                Some(Job::Connect(connection, hop)) => {
+                    let (streams, place) = (Rc::clone(&streams), Place::new(&node, index));
+                    connections.spawn_local(async move {
+                        streams.serve_outgoing(connection, hop).await;
+                        drop(place);
+                    });
+                }
             },
-            Some(ended) = tasks.join_next() => match ended {
-                Ok(Ok(())) => bail!("a task of worker {index} ended"),
-                Ok(Err(error)) => return Err(error),
-                Err(error) => return Err(error).with_context(|| format!("a task of worker {index} failed")),
-            },
+            Some(ended) = connections.join_next() => {
+                // Only that connection is lost.
+                if let Err(error) = ended {
+                    error!(%error, "the task of a connection failed");
+                }
+            }
+            Some(ended) = tasks.join_next() => break ended
+                .context("a task failed")
+                .flatten()
+                .and_then(|()| bail!("a task ended")),
         }
+    };
+    // The connections have been told to close; what they have still to write is written.
+    let all_closed = async { while connections.join_next().await.is_some() {} };
+    let _ = timeout(CLOSE_MAX, all_closed).await;
+    ended
+}
+
+/// Counts a connection of a worker while it is served. It was counted in when it was dealt.
+struct Place {
+    node: Arc<Node>,
+    index: usize,
+}
+
+impl Place {
+    fn new(node: &Arc<Node>, index: usize) -> Place {
+        Place {
+            node: Arc::clone(node),
+            index,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.node.workers[self.index]
+            .connections
+            .fetch_sub(1, Ordering::Relaxed);
     }
 }
 

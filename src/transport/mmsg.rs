@@ -7,8 +7,8 @@
 
 use std::io;
 use std::mem;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
 use tokio::io::Interest;
@@ -52,9 +52,9 @@ pub fn tell_destinations(socket: BorrowedFd<'_>, is_ipv4: bool) -> io::Result<()
 
 /// Registers `socket` with the runtime of the calling thread, for reading only: a socket that is written to is writable
 /// anew after each datagram, and to be told so would wake the thread for nothing.
-pub fn register(socket: UdpSocket) -> io::Result<AsyncFd<UdpSocket>> {
-    // SAFETY: a `UdpSocket` owns its descriptor and keeps it open, the same, until it is dropped by the `AsyncFd`.
-    let registered = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+pub fn register(socket: impl Into<OwnedFd>) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` keeps its descriptor open, the same, until it is dropped by the `AsyncFd`.
+    let registered = unsafe { AsyncFd::register_with_interest(socket.into(), Interest::READABLE) };
     registered.map_err(io::Error::from)
 }
 
@@ -385,6 +385,7 @@ fn put_control<T: Copy>(
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
     use std::os::fd::AsFd;
 
     use super::*;

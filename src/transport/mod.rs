@@ -8,6 +8,10 @@ pub mod mmsg;
 pub mod open;
 pub mod rlimit;
 pub mod settings;
+pub mod stream;
+pub mod table;
+pub mod tcp;
+pub mod tls;
 pub mod udp;
 
 use std::time::Instant;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -120,7 +120,7 @@ impl Default for Buffers {
 
 /// One worker's socket of one listener.
 pub struct UdpListener {
-    socket: AsyncFd<UdpSocket>,
+    socket: AsyncFd<OwnedFd>,
     local: SocketAddr,
     batch: RefCell<SendBatch>,
     counters: Arc<Counters>,
