@@ -137,10 +137,10 @@ impl Dispatch {
                     Transport::Tcp | Transport::Tls => self.queue_on_stream(scratch, payload, target, origin),
                     Transport::Ws | Transport::Wss => scratch.unreachable.extend(origin),
                 },
-                Output::Resolve { query, question: _ } => {
-                    let hops = Vec::new();
-                    scratch.add(usize::from(query.shard), Input::Resolved { query, hops });
-                }
+                Output::Resolve { query, question } => match self.node.names.answer(&question) {
+                    Some(hops) => scratch.add(usize::from(query.shard), Input::Resolved { query, hops }),
+                    None => self.node.resolve(query, question),
+                },
                 // Nobody keeps or publishes bindings yet.
                 Output::Changed(_) => {}
             }

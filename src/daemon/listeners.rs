@@ -11,7 +11,7 @@ use tracing::{error, info};
 
 use super::node::{Job, Node};
 use crate::sip::hop::Transport;
-use crate::transport::counters::Counters;
+use crate::transport::routes::Routes;
 use crate::transport::settings::{Listener, Settings};
 use crate::transport::tcp::{self, Listening};
 use crate::transport::tls::{self, Certificate};
@@ -60,6 +60,14 @@ impl Listeners {
         Ok(listeners)
     }
 
+    /// The transports and bound addresses.
+    pub fn routes(&self) -> Routes {
+        let udp = self.udp.iter().map(|group| (Transport::Udp, group.local));
+        let streams = self.streams.iter().map(|stream| &stream.listening);
+        let streams = streams.map(|listening| (listening.transport, listening.local));
+        Routes::new(udp.chain(streams).collect())
+    }
+
     /// One socket of each UDP listener, for one worker.
     pub fn take_udp(&mut self) -> Vec<UdpSocket> {
         self.udp.iter_mut().filter_map(|group| group.sockets.pop()).collect()
@@ -75,13 +83,12 @@ impl Listeners {
     /// Accepts connections, and deals them to the workers, until the tasks are aborted.
     pub fn accept(self, node: &Arc<Node>, control: &Handle) -> JoinSet<()> {
         let mut accepting = JoinSet::new();
-        let counters: Arc<Counters> = Arc::default();
         for Stream { listening, server } in self.streams {
-            let (node, counters) = (Arc::clone(node), Arc::clone(&counters));
+            let node = Arc::clone(node);
             let (transport, local) = (listening.transport, listening.local);
             let accept = async move {
                 let deal = |accepted| node.deal(Job::Accepted(accepted, server.clone()));
-                if let Err(error) = tcp::accept(listening, &node.connections, &counters, deal).await {
+                if let Err(error) = tcp::accept(listening, &node.connections, &node.counters, deal).await {
                     error!(%transport, %local, %error, "cannot accept connections any more");
                 }
             };

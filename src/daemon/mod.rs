@@ -26,6 +26,7 @@ use crate::sip::location::Location;
 use crate::sip::shared::{self, Epoch, Keys, Shared};
 use crate::sip::transaction::KeyHasher;
 use crate::transport;
+use crate::transport::dns::Names;
 use crate::transport::settings::Limits;
 use crate::transport::table::Connections;
 use listeners::Listeners;
@@ -57,7 +58,7 @@ pub struct Settings {
     pub workers: usize,
     /// The sockets.
     pub transport: transport::settings::Settings,
-    /// The SIP server.
+    /// The SIP server. The bound on its transactions is that of all shards together.
     pub sip: shared::Settings,
 }
 
@@ -86,7 +87,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(control: &Runtime, settings: Settings, state: &StateDirectory) -> anyhow::Result<Daemon> {
+    fn start(control: &Runtime, mut settings: Settings, state: &StateDirectory) -> anyhow::Result<Daemon> {
         let _guard = control.enter();
         // Before anything is served, so that no signal is missed.
         let signals = Signals::new().context("cannot wait for signals")?;
@@ -97,6 +98,8 @@ impl Daemon {
         let mut listeners = Listeners::open(&settings.transport, workers)?;
         raise_open_files(&settings.transport.limits);
 
+        let transactions = &mut settings.sip.transaction.max;
+        *transactions = transactions.div_ceil(shards::count_for(workers));
         let now = Instant::now();
         let shared = Arc::new(make_shared(settings.sip, state, now)?);
         let mut receivers = Vec::new();
@@ -116,6 +119,9 @@ impl Daemon {
             shared,
             workers: ports,
             connections: Arc::new(Connections::new(first_id, settings.transport.limits.clone())),
+            names: Names::new(listeners.routes()),
+            counters: Arc::default(),
+            control: control.handle().clone(),
             client: listeners.client_config()?,
             settings: Arc::new(settings.transport),
         });

@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustls::{ClientConfig, ServerConfig};
-use tokio::sync::mpsc;
-use tokio::sync::oneshot;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tracing::debug;
 
 use super::shards::Shards;
 use crate::sip::hop::Hop;
+use crate::sip::resolution::{QueryId, Question};
 use crate::sip::server::{Input, Origin};
 use crate::sip::shared::Shared;
 use crate::transport::counters::Counters;
+use crate::transport::dns::Names;
 use crate::transport::settings::Settings;
 use crate::transport::table::{Connection, Connections};
 use crate::transport::tcp::Accepted;
@@ -28,6 +31,12 @@ pub struct Node {
     pub connections: Arc<Connections<Origin>>,
     /// What sockets are told.
     pub settings: Arc<Settings>,
+    /// What looks names up.
+    pub names: Names,
+    /// What is counted by no worker.
+    pub counters: Arc<Counters>,
+    /// The runtime of what may wait.
+    pub control: Handle,
     /// What outgoing TLS connections need; `None` without a TLS listener.
     pub client: Option<Arc<ClientConfig>>,
 }
@@ -69,6 +78,28 @@ impl Node {
             worker.connections.fetch_add(1, Ordering::Relaxed);
             let _ = worker.jobs.send(job);
         }
+    }
+
+    /// Looks a name up. The answer goes to the shard that asks.
+    pub fn resolve(self: &Arc<Self>, query: QueryId, question: Question) {
+        let shard = usize::from(query.shard);
+        let Some(permit) = self.names.permit() else {
+            self.counters.queries_refused.add(1);
+            debug!("too many names are being looked up");
+            return self.submit(
+                shard,
+                Input::Resolved {
+                    query,
+                    hops: Vec::new(),
+                },
+            );
+        };
+        let node = Arc::clone(self);
+        self.control.spawn(async move {
+            let hops = node.names.resolve(&question).await;
+            drop(permit);
+            node.submit(shard, Input::Resolved { query, hops });
+        });
     }
 
     /// Gives `shard` an input, from any thread: its owner runs it and does what comes of it.

@@ -48,6 +48,11 @@ struct Owner {
     wake: Notify,
 }
 
+/// How many shards `workers` workers have.
+pub fn count_for(workers: usize) -> usize {
+    (workers * SHARDS_PER_WORKER).next_power_of_two().min(SHARDS_MAX)
+}
+
 impl Shards {
     /// Shards for `workers` workers; each gets a seed of its own from `seed`.
     pub fn new(
@@ -57,8 +62,7 @@ impl Shards {
         mut seed: impl FnMut() -> anyhow::Result<[u8; 32]>,
     ) -> anyhow::Result<Shards> {
         let workers = workers.max(1);
-        let count = (workers * SHARDS_PER_WORKER).next_power_of_two().min(SHARDS_MAX);
-        let list = (0..count)
+        let list = (0..count_for(workers))
             .map(|shard| {
                 Ok(Shard {
                     server: Mutex::new(Server::new(Arc::clone(shared), shard as u16, seed()?, now)),

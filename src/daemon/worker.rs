@@ -24,6 +24,12 @@ use crate::transport::udp::{Buffers, UdpListener};
 /// How long the connections may take to write what they have when the worker ends.
 const CLOSE_MAX: Duration = Duration::from_millis(1500);
 
+/// How often bindings whose time is over are removed.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The most AORs looked at for that before other tasks have their turn.
+const EXPIRIES_PER_TURN: usize = 256;
+
 /// What a worker starts with.
 pub struct Start {
     /// Its number.
@@ -73,6 +79,7 @@ async fn serve(node: Arc<Node>, mut start: Start) -> anyhow::Result<()> {
         });
     }
     tasks.spawn_local(run_timers(Arc::clone(&node), Rc::clone(&dispatch), index));
+    tasks.spawn_local(expire_bindings(Arc::clone(&node), index));
 
     let streams = Rc::new(Streams::new(
         Rc::clone(&dispatch),
@@ -149,5 +156,24 @@ async fn run_timers(node: Arc<Node>, dispatch: Rc<Dispatch>, index: usize) -> an
         node.shards.sleep(index).await;
         dispatch.handle_timeout(Instant::now());
         tokio::task::yield_now().await;
+    }
+}
+
+/// Removes bindings whose time is over, of this worker's part of all AORs. Nobody sees them any more by then.
+async fn expire_bindings(node: Arc<Node>, index: usize) -> anyhow::Result<()> {
+    let part = (index, node.workers.len());
+    let mut changes = Vec::new();
+    loop {
+        tokio::time::sleep(EXPIRY_INTERVAL).await;
+        while node
+            .shared
+            .location
+            .expire(Instant::now(), part, EXPIRIES_PER_TURN, &mut changes)
+        {
+            // Nobody keeps or publishes bindings yet.
+            changes.clear();
+            tokio::task::yield_now().await;
+        }
+        changes.clear();
     }
 }

@@ -3,10 +3,12 @@
 //! What comes in is handed up to a [`Handler`], of which each worker thread has one.
 
 pub mod counters;
+pub mod dns;
 pub mod interfaces;
 pub mod mmsg;
 pub mod open;
 pub mod rlimit;
+pub mod routes;
 pub mod settings;
 pub mod stream;
 pub mod table;
