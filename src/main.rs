@@ -1,3 +1,140 @@
-//! Arguments, logging, exit code.
+//! Arguments, logging, exit code: 0 done, 1 not started or failed, 2 wrong arguments or configuration.
 
-fn main() {}
+use std::ffi::OsString;
+use std::io::{IsTerminal, stderr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use tracing::warn;
+use tracing_subscriber::EnvFilter;
+
+use ringbinder::config::report::Report;
+use ringbinder::config::{self, Config, Log, LogFormat};
+use ringbinder::daemon;
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A SIP registrar and forking proxy.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or SIGINT.
+    Run {
+        /// The configuration; otherwise $RINGBINDER_CONFIG, ringbinder.toml, /etc/ringbinder/ringbinder.toml.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Say what is wrong with a configuration: exit status 0 when it can be used, 2 when not.
+    Check {
+        /// The configuration; otherwise as for `run`.
+        #[arg(value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+/// Why the process ends without having done its work.
+enum Failure {
+    /// The configuration cannot be used.
+    Configuration(String),
+    /// The server cannot start, or has failed.
+    Start(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Failure {
+        Failure::Start(error)
+    }
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Run { config } => run(config),
+        Command::Check { config } => check(config),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Configuration(message)) => {
+            eprintln!("{message}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Start(error)) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn run(file: Option<PathBuf>) -> Result<(), Failure> {
+    let (config, report) = load(file)?;
+    let Some(config) = config else {
+        return Err(Failure::Configuration(report.to_string()));
+    };
+    serve(config, &report)
+}
+
+fn check(file: Option<PathBuf>) -> Result<(), Failure> {
+    let (config, report) = load(file)?;
+    if config.is_none() {
+        return Err(Failure::Configuration(report.to_string()));
+    }
+    eprintln!("{report}");
+    Ok(())
+}
+
+fn load(file: Option<PathBuf>) -> Result<(Option<Config>, Report), Failure> {
+    let variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let Some(path) = file.or_else(|| config::find(&variables)) else {
+        let places = config::PLACES.join(" and ");
+        return Err(Failure::Configuration(format!(
+            "error: no configuration: there is no {places}, and neither --config nor ${} names one\n\
+             `ringbinder quickstart` makes one and starts",
+            config::VARIABLE
+        )));
+    };
+    Ok(load_from(&path, &variables)?)
+}
+
+fn load_from(path: &Path, variables: &[(OsString, OsString)]) -> anyhow::Result<(Option<Config>, Report)> {
+    let mut key = [0; 16];
+    getrandom::fill(&mut key).context("the system gives no random bytes")?;
+    Ok(config::load(path, variables, key))
+}
+
+fn serve(config: Config, report: &Report) -> Result<(), Failure> {
+    start_log(&config.log)?;
+    for warning in report.warnings() {
+        warn!("{warning}");
+    }
+    daemon::run(daemon::Settings {
+        state_dir: config.state_dir,
+        workers: config.workers,
+        transport: config.transport,
+        sip: config.sip,
+    })?;
+    Ok(())
+}
+
+fn start_log(log: &Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&log.level).context("[log] level")?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal());
+    let started = match log.format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+    started
+        .map_err(|error| anyhow::anyhow!(error))
+        .context("cannot start the log")
+}

@@ -24,14 +24,13 @@ impl<'a> CredentialLists<'a> {
         for entry in entries {
             let list = entry.get_ref();
             let Some(name) = &list.name else {
-                report
-                    .error(entry.span(), "this [[credential_list]] has no `name`")
-                    .help = Some("by which domains refer to it".to_owned());
+                let (place, help) = (Place::Span(entry.span()), "by which domains refer to it");
+                report.missing(Severity::Error, place, "this [[credential_list]] has no `name`", help);
                 continue;
             };
             if list.file.is_none() && list.user.is_empty() {
                 let message = format!("the credential list `{}` has neither `file` nor users", name.get_ref());
-                report.warning(name.span(), message);
+                report.missing(Severity::Warning, Place::Span(name.span()), message, "add one of them");
             }
             if lists.insert(name.get_ref().as_str(), entry).is_some() {
                 report.error(
@@ -60,10 +59,11 @@ impl<'a> CredentialLists<'a> {
             let Some((known, entry)) = self.lists.get_key_value(name.get_ref().as_str()) else {
                 let message = format!("there is no credential list `{}`", name.get_ref());
                 let near = reading::nearest(name.get_ref(), self.lists.keys().copied());
-                report.error(name.span(), message).help = Some(match near {
+                let help = match near {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => "define it by [[credential_list]]".to_owned(),
-                });
+                };
+                report.missing(Severity::Error, Place::Span(name.span()), message, &help);
                 continue;
             };
             self.used.insert(known);
@@ -123,7 +123,13 @@ fn add_file(builder: &mut UsersBuilder, list: &CredentialList, realm: &str, repo
 fn add_user(builder: &mut UsersBuilder, entry: &Spanned<User>, realm: &str, report: &mut Report) {
     let user = entry.get_ref();
     let Some(username) = &user.username else {
-        report.error(entry.span(), "this [[credential_list.user]] has no `username`");
+        let (place, help) = (Place::Span(entry.span()), "as in username = \"alice\"");
+        report.missing(
+            Severity::Error,
+            place,
+            "this [[credential_list.user]] has no `username`",
+            help,
+        );
         return;
     };
     let name = username.get_ref().as_bytes();
@@ -146,12 +152,8 @@ fn add_user(builder: &mut UsersBuilder, entry: &Spanned<User>, realm: &str, repo
             return;
         }
         (None, None) => {
-            report
-                .error(
-                    username.span(),
-                    format!("the user `{}` has no `password`", username.get_ref()),
-                )
-                .help = Some("or `ha1`".to_owned());
+            let message = format!("the user `{}` has no `password`", username.get_ref());
+            report.missing(Severity::Error, Place::Span(username.span()), message, "or `ha1`");
             return;
         }
     };

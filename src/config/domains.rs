@@ -27,11 +27,9 @@ const NONCE_LIFETIME_MAX: u32 = 86_400;
 /// The served domains; what is wrong goes to the report. `key` hashes the names of users.
 pub fn domains(file: &File, key: [u8; 16], report: &mut Report) -> Domains {
     if file.domain.is_empty() {
-        report.add(
-            Severity::Warning,
-            Place::File,
-            "there is no [[domain]], so nobody can register or call",
-        );
+        let message = "there is no [[domain]], so nobody can register or call";
+        let help = "add [[domain]] with name = \"example.com\"";
+        report.missing(Severity::Warning, Place::File, message, help);
     }
     let mut lists = CredentialLists::new(&file.credential_list, report);
     let registrar = registrar_settings(&file.registrar, &registrar::Settings::default(), report);
@@ -121,8 +119,8 @@ impl Claims {
 
 fn name(entry: &Spanned<file::Domain>, claims: &mut Claims, report: &mut Report) -> Option<String> {
     let Some(written) = &entry.get_ref().name else {
-        report.error(entry.span(), "this [[domain]] has no `name`").help =
-            Some("as in name = \"example.com\"".to_owned());
+        let (place, help) = (Place::Span(entry.span()), "as in name = \"example.com\"");
+        report.missing(Severity::Error, place, "this [[domain]] has no `name`", help);
         return None;
     };
     let name = host(written, report)?;
@@ -177,9 +175,9 @@ fn warn_if_nobody(entry: &Spanned<file::Domain>, users: &Users, registration: bo
         return;
     }
     let span = entry.get_ref().name.as_ref().map_or(entry.span(), Spanned::span);
-    report
-        .warning(span, "the domain has no users, so nobody can register")
-        .help = Some("name a list in `credential_lists`, or set registration = false".to_owned());
+    let help = "name a list in `credential_lists`, or set registration = false";
+    let message = "the domain has no users, so nobody can register";
+    report.missing(Severity::Warning, Place::Span(span), message, help);
 }
 
 fn registrar_settings(

@@ -27,13 +27,9 @@ pub struct Listener {
 /// The listeners of the file; what is wrong goes to the report. `names` are the served domains and their aliases.
 pub fn listeners(list: &[Spanned<Listen>], names: &[&str], report: &mut Report) -> Vec<Listener> {
     if list.is_empty() {
-        report
-            .add(
-                Severity::Error,
-                Place::File,
-                "there is no [[listen]], so nothing can be received",
-            )
-            .help = Some("add [[listen]] with transport = \"udp\" and bind = \"0.0.0.0:5060\"".to_owned());
+        let help = "add [[listen]] with transport = \"udp\" and bind = \"0.0.0.0:5060\"";
+        let message = "there is no [[listen]], so nothing can be received";
+        report.missing(Severity::Error, Place::File, message, help);
     }
     let mut found: Vec<(Listener, Range<usize>)> = Vec::new();
     for entry in list {
@@ -71,7 +67,8 @@ fn listener(entry: &Spanned<Listen>, names: &[&str], report: &mut Report) -> Opt
 
 fn transport(entry: &Spanned<Listen>, report: &mut Report) -> Option<Transport> {
     let Some(written) = &entry.get_ref().transport else {
-        report.error(entry.span(), "this [[listen]] has no `transport`").help = Some("udp, tcp or tls".to_owned());
+        let message = "this [[listen]] has no `transport`";
+        report.missing(Severity::Error, Place::Span(entry.span()), message, "udp, tcp or tls");
         return None;
     };
     match written.get_ref() {
@@ -89,8 +86,9 @@ fn transport(entry: &Spanned<Listen>, report: &mut Report) -> Option<Transport> 
 
 fn bind(entry: &Spanned<Listen>, report: &mut Report) -> Option<(SocketAddr, Range<usize>)> {
     let Some(written) = &entry.get_ref().bind else {
-        report.error(entry.span(), "this [[listen]] has no `bind`").help =
-            Some("an address and port, as in bind = \"0.0.0.0:5060\"".to_owned());
+        let help = "an address and port, as in bind = \"0.0.0.0:5060\"";
+        let message = "this [[listen]] has no `bind`";
+        report.missing(Severity::Error, Place::Span(entry.span()), message, help);
         return None;
     };
     let text = written.get_ref();
@@ -147,7 +145,12 @@ fn certificate(
     let (Some(cert), Some(key)) = (&listen.cert, &listen.key) else {
         let missing = if listen.cert.is_none() { "cert" } else { "key" };
         let message = format!("this [[listen]] has no `{missing}`, which {transport} needs");
-        report.error(entry.span(), message).help = Some("the name of a PEM file".to_owned());
+        report.missing(
+            Severity::Error,
+            Place::Span(entry.span()),
+            message,
+            "the name of a PEM file",
+        );
         return None;
     };
     let paths = CertificateFiles {

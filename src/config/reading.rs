@@ -37,6 +37,7 @@ pub fn read(overrides: &[Override], report: &mut Report) -> Option<File> {
         let name = unknown(error.message(), "unknown field ").map(|(name, _)| name);
         let removed = remove(tree.get_mut(), &span, name.as_deref());
         explain(&error, removed.as_deref(), &span, report);
+        report.set_partial();
         removed?;
     }
     None

@@ -54,6 +54,8 @@ pub struct Report {
     /// The environment variables that override keys; the n-th has the span of the n-th byte after the text's end.
     variables: Vec<String>,
     diagnostics: Vec<Diagnostic>,
+    /// Whether keys were left out because of errors in them, so that what is missing need not be.
+    is_partial: bool,
 }
 
 impl Report {
@@ -127,6 +129,18 @@ impl Report {
             self.diagnostics.len() - 1
         });
         &mut self.diagnostics[index]
+    }
+
+    /// From now on [`Report::missing`] says nothing: keys with errors were left out.
+    pub fn set_partial(&mut self) {
+        self.is_partial = true;
+    }
+
+    /// Adds that something is missing, unless that may be due to another error.
+    pub fn missing(&mut self, severity: Severity, place: Place, message: impl Into<String>, help: &str) {
+        if !self.is_partial {
+            self.add(severity, place, message).help = Some(help.to_owned());
+        }
     }
 
     /// Whether the line at `span` holds a secret.
