@@ -3,6 +3,9 @@
 //! `sip` decides, the rest carries. The modules stand in the order of their layers, lowest first; imports only run
 //! towards the top of this list (`tests/layers.rs` checks it).
 
+// Random bytes, for keys, seeds and passwords.
+pub mod random;
+
 // The server as values: messages and time in, messages out.
 pub mod sip;
 

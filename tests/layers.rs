@@ -7,6 +7,7 @@ use std::path::Path;
 
 /// The layers, lowest first. Modules of one layer may use each other.
 const LAYERS: &[&[&str]] = &[
+    &["random"],
     &["sip::hop"],
     &["sip::message"],
     &["sip::reason"],

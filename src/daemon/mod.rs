@@ -3,7 +3,6 @@
 mod dispatch;
 mod listeners;
 mod node;
-mod random;
 mod shards;
 mod state;
 mod systemd;
@@ -21,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::random;
 use crate::sip::digest::{self, Authenticator};
 use crate::sip::location::Location;
 use crate::sip::shared::{self, Epoch, Keys, Shared};

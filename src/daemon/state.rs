@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use zeroize::Zeroizing;
 
-use super::random;
+use crate::random;
 
 /// The file that is locked while the process runs.
 const LOCK: &str = "lock";
