@@ -1,7 +1,7 @@
 //! Arguments, logging, exit code: 0 done, 1 not started or failed, 2 wrong arguments or configuration.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, stderr, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,7 +12,8 @@ use tracing_subscriber::EnvFilter;
 
 use ringbinder::config::report::Report;
 use ringbinder::config::{self, Config, Log, LogFormat};
-use ringbinder::daemon;
+use ringbinder::quickstart::{self, Bind};
+use ringbinder::{daemon, random};
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
@@ -33,6 +34,16 @@ enum Command {
         /// The configuration; otherwise $RINGBINDER_CONFIG, ringbinder.toml, /etc/ringbinder/ringbinder.toml.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+    },
+    /// Serve from a folder that is made when it is missing, with a configuration, a certificate and three accounts.
+    Quickstart {
+        /// The folder.
+        #[arg(long, value_name = "FOLDER", default_value = "ringbinder-quickstart")]
+        dir: PathBuf,
+        /// Listen here, on this port (5060) for UDP and TCP and the next one for TLS, instead of on loopback and the
+        /// private addresses. May be given several times.
+        #[arg(long, value_name = "ADDRESS[:PORT]")]
+        bind: Vec<Bind>,
     },
     /// Say what is wrong with a configuration: exit status 0 when it can be used, 2 when not.
     Check {
@@ -59,6 +70,7 @@ impl From<anyhow::Error> for Failure {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run { config } => run(config),
+        Command::Quickstart { dir, bind } => start_quickly(quickstart::Options { dir, binds: bind }),
         Command::Check { config } => check(config),
     };
     match done {
@@ -79,6 +91,17 @@ fn run(file: Option<PathBuf>) -> Result<(), Failure> {
     let Some(config) = config else {
         return Err(Failure::Configuration(report.to_string()));
     };
+    serve(config, &report)
+}
+
+fn start_quickly(options: quickstart::Options) -> Result<(), Failure> {
+    let quickstart = quickstart::prepare(&options)?;
+    let variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let (config, report) = load_from(&quickstart.config, &variables)?;
+    let Some(config) = config else {
+        return Err(Failure::Configuration(report.to_string()));
+    };
+    println!("{}", quickstart.describe(stdout().is_terminal()));
     serve(config, &report)
 }
 
@@ -105,9 +128,7 @@ fn load(file: Option<PathBuf>) -> Result<(Option<Config>, Report), Failure> {
 }
 
 fn load_from(path: &Path, variables: &[(OsString, OsString)]) -> anyhow::Result<(Option<Config>, Report)> {
-    let mut key = [0; 16];
-    getrandom::fill(&mut key).context("the system gives no random bytes")?;
-    Ok(config::load(path, variables, key))
+    Ok(config::load(path, variables, random::bytes()?))
 }
 
 fn serve(config: Config, report: &Report) -> Result<(), Failure> {
