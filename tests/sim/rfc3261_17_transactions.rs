@@ -1,5 +1,6 @@
 //! Transactions as their peers see them: RFC 3261 §17, §18.2; RFC 6026; RFC 4320.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ringbinder::sip::hop::Transport;
@@ -351,6 +352,37 @@ fn a_response_whose_connection_is_gone_goes_to_the_address_of_the_via() {
     sim.respond(&bob, &invite, "486 Busy Here");
     let listening = sim.peer(Transport::Tcp, &format!("{}:5070", alice.flow.remote.ip()));
     sim.expect(&listening, "486");
+}
+
+#[test]
+fn a_response_that_reaches_neither_the_connection_nor_the_via_is_not_tried_for_ever() {
+    let mut sim = Sim::new();
+    let (mut alice, bob) = (sim.phone_over("alice", Transport::Tcp), sim.registered("bob"));
+    alice.contact = format!("sip:alice@{}:5070", alice.flow.remote.ip());
+    sim.invite(&alice, BOB);
+    let invite = sim.expect(&bob, "INVITE");
+    let via = SocketAddr::new(alice.flow.remote.ip(), 5070);
+    sim.unreachable.insert((Transport::Tcp, via));
+    sim.close(&alice);
+    sim.respond(&bob, &invite, "486 Busy Here");
+    sim.expect(&bob, "ACK");
+    sim.nothing_else();
+    sim.advance(Duration::from_secs(60));
+    assert!(sim.is_idle());
+}
+
+#[test]
+fn a_datagram_that_cannot_be_sent_is_not_sent_elsewhere() {
+    let mut sim = Sim::new();
+    let (alice, bob) = (sim.registered("alice"), sim.registered("bob"));
+    sim.invite(&alice, BOB);
+    let invite = sim.expect(&bob, "INVITE");
+    sim.unreachable.insert((Transport::Udp, alice.flow.remote));
+    sim.respond(&bob, &invite, "486 Busy Here");
+    sim.expect(&bob, "ACK");
+    sim.advance(Duration::from_secs(60));
+    sim.nothing_else();
+    assert!(sim.is_idle());
 }
 
 #[test]

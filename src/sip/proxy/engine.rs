@@ -249,11 +249,11 @@ impl Engine {
     }
 
     /// Sends the last reply again, and further ones, to where the Via says: the connection of the request is gone
-    /// (RFC 3261 §18.2.2).
+    /// (RFC 3261 §18.2.2). For a datagram there is no other place.
     pub fn redirect_replies(&mut self, server: ServerId, context: &ResponseContext) {
         let flow = &context.flow;
         let Some(via) = context.request.top_via() else { return };
-        if flow.transport.is_secure() {
+        if !flow.transport.is_reliable() || flow.transport.is_secure() {
             return;
         }
         let port = via.port.unwrap_or(flow.transport.default_port());

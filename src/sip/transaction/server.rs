@@ -120,11 +120,14 @@ impl Transactions {
     }
 
     /// Sends the responses of a transaction elsewhere from now on, beginning with the last (§18.2.2: when the
-    /// connection of the request is gone). False: the transaction is over.
+    /// connection of the request is gone). False: the transaction is over, or they go there already, in vain.
     pub fn redirect(&mut self, server: ServerId, reply_to: Target) -> bool {
         let Some(transaction) = self.servers.named(server.slot, server.generation) else {
             return false;
         };
+        if transaction.reply_to == reply_to {
+            return false;
+        }
         transaction.reply_to = reply_to;
         self.resend(server.slot);
         true
