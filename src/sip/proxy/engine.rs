@@ -166,9 +166,6 @@ impl Engine {
         challenges: Option<&[u8]>,
         now: Instant,
     ) {
-        if response.values(HeaderName::Via).nth(1).is_none() {
-            return;
-        }
         let payload = self.compose(|_, text, out| {
             let mut splice = Splice::new(response, text);
             splice.remove_first_values(HeaderName::Via, 1);

@@ -24,6 +24,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::sip::hop::{ConnectionId, Flow, Hop};
 use crate::sip::message::Message;
+use crate::sip::message::header::HeaderName;
 use crate::sip::message::method::Method;
 use crate::sip::reason::Reason;
 use crate::sip::shared::Shared;
@@ -163,6 +164,12 @@ impl Proxy {
 
     /// A response (§16.7).
     pub fn receive_response(&mut self, message: &Message, now: Instant) {
+        // §16.7 step 3: without a second Via it was meant for us, and only the response to our CANCEL is. It must not end
+        // a branch either, for then nothing could be passed on and the caller would never be answered.
+        let next_via = message.values(HeaderName::Via).nth(1);
+        if message.method() != Method::Cancel && next_via.is_none_or(<[u8]>::is_empty) {
+            return;
+        }
         match self.engine.transactions.receive_response(message, now) {
             Matched::Deliver { client, user } => {
                 let (id, branch) = ContextId::from_user(user);

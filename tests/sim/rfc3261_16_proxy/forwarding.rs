@@ -1,5 +1,7 @@
 //! What a forwarded message looks like (RFC 3261 §16.3, §16.6, §16.7 step 9).
 
+use std::time::Duration;
+
 use ringbinder::sip::hop::Transport;
 
 use super::caller_and_phones;
@@ -281,6 +283,33 @@ fn a_response_without_a_second_via_goes_nowhere() {
     let answer = sim.answer(&phones[0], &invite, "180 Ringing").set("Via", &own);
     sim.deliver(&invite.flow, answer.bytes());
     sim.nothing_else();
+}
+
+#[test]
+fn a_final_response_without_a_second_via_ends_nothing() {
+    for (method, status) in [
+        ("INVITE", "200 OK"),
+        ("INVITE", "486 Busy Here"),
+        ("MESSAGE", "200 OK"),
+        ("MESSAGE", "486 Busy Here"),
+    ] {
+        let mut sim = Sim::new();
+        let (alice, phones) = caller_and_phones(&mut sim, 1);
+        let draft = sim.draft(&alice, method, BOB);
+        sim.send_authorized(&alice, &draft);
+        let request = sim.expect(&phones[0], method);
+        sim.delivered.clear();
+        let own = request.lines("Via")[0].to_owned();
+        for via in [own.clone(), format!("{own},")] {
+            let answer = sim.answer(&phones[0], &request, status).set("Via", &via);
+            sim.deliver(&request.flow, answer.bytes());
+        }
+        sim.nothing_else();
+        sim.respond(&phones[0], &request, status);
+        sim.expect(&alice, &status[..3]);
+        sim.advance(Duration::from_secs(120));
+        assert!(sim.is_idle(), "{method} {status}");
+    }
 }
 
 #[test]
