@@ -240,6 +240,11 @@ impl Engine {
         }
     }
 
+    /// Whether there is no transaction, no open output, and no branch that waits on a connection.
+    pub fn is_idle(&self) -> bool {
+        self.transactions.is_idle() && self.questions.is_empty() && self.by_connection.is_empty()
+    }
+
     /// The branches that wait on a connection, which has ended.
     pub fn connection_users(&mut self, connection: ConnectionId) -> Vec<u64> {
         self.by_connection.remove(&connection).unwrap_or_default()

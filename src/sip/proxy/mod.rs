@@ -147,8 +147,7 @@ impl Proxy {
 
     /// The candidate that answered the INVITE of this dialog, while its response context lives.
     pub fn answered_by(&self, request: &Message) -> Option<response_context::Candidate> {
-        let tag = request.from()?.tag()?;
-        let id = *self.answered.get(&self.dialog_hash(request.call_id(), tag))?;
+        let id = *self.answered.get(&dialog_hash(&self.engine, request)?)?;
         let context = self.contexts.get(id)?;
         let to_tag = request.to()?.tag()?;
         let branch = context
@@ -182,16 +181,14 @@ impl Proxy {
                         return None;
                     }
                     branches::receive_response(engine, id, context, branch, message, now);
-                    (context.is_invite
+                    let is_answer = context.is_invite
                         && context.phase == Phase::Answered
-                        && message.status().is_some_and(|status| status / 100 == 2))
-                    .then(|| context.request.from().and_then(|from| from.tag()).map(<[u8]>::to_vec))
-                    .flatten()
+                        && message.status().is_some_and(|status| status / 100 == 2);
+                    is_answer.then(|| dialog_hash(engine, &context.request)).flatten()
                 });
-                if let Some(Some(tag)) = answered
+                if let Some(Some(hash)) = answered
                     && self.contexts.get(id).is_some()
                 {
-                    let hash = self.dialog_hash(message.call_id(), &tag);
                     self.answered.insert(hash, id);
                 }
             }
@@ -233,9 +230,9 @@ impl Proxy {
         self.drain_events(now);
     }
 
-    /// How many requests are under way.
-    pub fn contexts(&self) -> usize {
-        self.contexts.len()
+    /// Whether nothing is kept: no request is under way, and nothing is left of earlier ones.
+    pub fn is_idle(&self) -> bool {
+        self.contexts.is_empty() && self.by_server.is_empty() && self.answered.is_empty() && self.engine.is_idle()
     }
 
     /// Whether every request has had its final answer.
@@ -325,20 +322,20 @@ impl Proxy {
             self.engine.transactions.disarm_user(timer);
         }
         if context.is_invite
-            && let Some(tag) = context.request.from().and_then(|from| from.tag())
+            && let Some(hash) = dialog_hash(&self.engine, &context.request)
+            && self.answered.get(&hash) == Some(&id)
         {
-            let hash = self.dialog_hash(context.request.call_id(), tag);
-            if self.answered.get(&hash) == Some(&id) {
-                self.answered.remove(&hash);
-            }
+            self.answered.remove(&hash);
         }
     }
+}
 
-    fn dialog_hash(&self, call_id: &[u8], from_tag: &[u8]) -> u64 {
-        let mut hasher = SipHasher13::new_with_key(&self.engine.shared.keys.hash);
-        hasher.write(&(call_id.len() as u64).to_be_bytes());
-        hasher.write(call_id);
-        hasher.write(from_tag);
-        hasher.finish()
-    }
+/// The hash of a request's Call-ID and From tag. What a response says of them is not asked: it may be anything.
+fn dialog_hash(engine: &Engine, request: &Message) -> Option<u64> {
+    let tag = request.from()?.tag()?;
+    let mut hasher = SipHasher13::new_with_key(&engine.shared.keys.hash);
+    hasher.write(&(request.call_id().len() as u64).to_be_bytes());
+    hasher.write(request.call_id());
+    hasher.write(tag);
+    Some(hasher.finish())
 }

@@ -237,7 +237,7 @@ impl Server {
 
     /// Whether nothing is kept: no transaction, no timer.
     pub fn is_idle(&self) -> bool {
-        self.proxy.contexts() == 0 && self.proxy.engine.transactions.is_idle()
+        self.proxy.is_idle()
     }
 
     /// Whether every request has had its final answer.

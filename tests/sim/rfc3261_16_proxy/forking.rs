@@ -158,6 +158,24 @@ fn a_late_2xx_is_forwarded_while_the_invite_is_accepted() {
 }
 
 #[test]
+fn a_2xx_with_another_call_id_leaves_nothing_behind() {
+    let mut sim = Sim::new();
+    let (alice, phones) = caller_and_phones(&mut sim, 1);
+    sim.invite(&alice, BOB);
+    let invite = sim.expect(&phones[0], "INVITE");
+    // One of these is the business of the INVITE's shard.
+    for number in 0..20 {
+        let answer = sim.answer(&phones[0], &invite, "200 OK");
+        let answer = answer.set("Call-ID", &format!("another-{number}"));
+        sim.deliver(&invite.flow, answer.bytes());
+    }
+    sim.respond(&phones[0], &invite, "200 OK");
+    assert!(!sim.kinds(&alice).is_empty());
+    sim.advance(Duration::from_secs(120));
+    assert!(sim.is_idle());
+}
+
+#[test]
 fn other_final_responses_after_a_2xx_are_acknowledged_and_end_there() {
     let mut sim = Sim::new();
     let (alice, phones) = caller_and_phones(&mut sim, 2);
