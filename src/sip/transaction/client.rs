@@ -175,17 +175,20 @@ impl Transactions {
             return None;
         }
         let target = transaction.target.clone()?;
-        let request = follow_up::cancel(transaction.machine.message()?, reason)?;
+        let request = follow_up::cancel(transaction.machine.message()?, reason);
         let timing = self.settings.timing(target.transport());
         transaction.cancel = Some(Box::new(Cancel {
-            machine: NonInviteClient::start(&request, &timing, now),
+            // An INVITE that grew beyond what can be read again gets no CANCEL; that must not keep it for ever.
+            machine: request.as_ref().map_or(NonInviteClient::Terminated, |request| {
+                NonInviteClient::start(request, &timing, now)
+            }),
             until: now + timing.duration(Timer::F),
         }));
-        self.transmits.push_back(Transmit {
+        self.transmits.extend(request.map(|request| Transmit {
             payload: Bytes::from(request),
             target,
             origin: Some(Origin::Cancel(client).to_bits()),
-        });
+        }));
         self.settle_client(client.slot, now);
         Some(())
     }
@@ -411,5 +414,50 @@ fn non_invite_event(status: u16) -> non_invite_client::Event {
     match status {
         ..200 => non_invite_client::Event::Provisional,
         200.. => non_invite_client::Event::Final,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::time::Duration;
+
+    use crate::sip::hop::{Flow, Transport};
+    use crate::sip::message::limits::Limits;
+    use crate::sip::transaction::Settings;
+
+    #[test]
+    fn an_invite_whose_cancel_cannot_be_made_ends_all_the_same() {
+        let now = Instant::now();
+        let mut transactions = Transactions::new(Settings::default(), [1; 32], now);
+        let (client, branch) = transactions.create_client(Kind::Invite, 7).unwrap();
+        let target = Target::Flow(Flow {
+            transport: Transport::Udp,
+            local: "192.0.2.1:5060".parse().unwrap(),
+            remote: "192.0.2.2:5060".parse().unwrap(),
+            connection: None,
+        });
+        transactions.send_request(client, Bytes::from_static(b"larger than any message"), target, now);
+        let ringing = format!(
+            "SIP/2.0 180 Ringing\r\nVia: SIP/2.0/UDP a;branch={}\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>;tag=2\r\n\
+             Call-ID: c\r\nCSeq: 1 INVITE\r\n\r\n",
+            std::str::from_utf8(branch.as_bytes()).unwrap()
+        );
+        let ringing = Message::parse(Bytes::from(ringing), &Limits::default()).unwrap();
+        transactions.receive_response(&ringing, now);
+
+        transactions.cancel(client, None, now);
+        transactions.handle_timeout(now + Duration::from_secs(32));
+
+        assert_eq!(
+            transactions.poll_event(),
+            Some(Event::CancelTimedOut { client, user: 7 })
+        );
+        assert_eq!(
+            transactions.poll_event(),
+            Some(Event::ClientTerminated { client, user: 7 })
+        );
+        assert!(transactions.is_empty());
     }
 }
