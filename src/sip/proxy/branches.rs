@@ -201,8 +201,8 @@ pub fn receive_response(
                 index,
                 Outcome::Response(Box::new(response.detached())),
             );
-            if status >= 600 && context.is_invite && context.phase == Phase::Collecting {
-                // §16.7 step 5: a 6xx ends the search, everywhere.
+            if status >= 600 && context.phase == Phase::Collecting {
+                // §16.7 step 5: a 6xx ends the search, everywhere; of other requests than INVITE too no branch is started.
                 context.phase = Phase::Declined;
                 cancel_all(engine, context, now);
             }

@@ -446,6 +446,21 @@ fn final_response(finals: &[&str]) -> String {
     got.kind()
 }
 
+#[test]
+fn a_6xx_to_another_request_ends_its_search_in_sequence() {
+    let mut sim = Sim::with(|domain| domain.fork = ForkOrder::Priority);
+    let alice = sim.registered("alice");
+    let phones = with_q(&mut sim, &["1.0", "0.5"]);
+    let draft = sim.draft(&alice, "MESSAGE", BOB);
+    sim.send_authorized(&alice, &draft);
+    let first = sim.expect(&phones[0], "MESSAGE");
+    sim.respond(&phones[0], &first, "603 Decline");
+    sim.expect(&alice, "603");
+    sim.nothing_else();
+    sim.advance(Duration::from_secs(60));
+    assert!(sim.is_idle());
+}
+
 /// Phones of bob, registered with these q values.
 fn with_q(sim: &mut Sim, values: &[&str]) -> Vec<Phone> {
     let register = |q: &&str| {
