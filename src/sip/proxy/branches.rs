@@ -274,10 +274,11 @@ fn receive_provisional(
         branch.cancel = Cancel::Sent;
         engine.transactions.cancel(client, context.phase.cancel_reason(), now);
     }
-    if status == 100 || context.phase == Phase::Answered || !context.has_server {
+    // RFC 4320 §4.1: no provisional response but 100 is sent to anything but an INVITE.
+    if status == 100 || !context.is_invite || context.phase == Phase::Answered || !context.has_server {
         return;
     }
-    if context.is_invite && context.phase == Phase::Collecting {
+    if context.phase == Phase::Collecting {
         // §16.7 step 2: timer C starts anew.
         arm_timer_c(engine, id, context, now);
     }

@@ -177,6 +177,19 @@ fn a_request_other_than_invite_that_nobody_answers_is_met_with_silence() {
 }
 
 #[test]
+fn a_provisional_response_to_another_request_is_not_passed_on() {
+    let mut sim = Sim::new();
+    let (alice, phones) = caller_and_phones(&mut sim, 1);
+    let draft = sim.draft(&alice, "MESSAGE", BOB);
+    sim.send_authorized(&alice, &draft);
+    let got = sim.expect(&phones[0], "MESSAGE");
+    sim.respond(&phones[0], &got, "183 Session Progress");
+    sim.nothing_else();
+    sim.respond(&phones[0], &got, "200 OK");
+    sim.expect(&alice, "200");
+}
+
+#[test]
 fn a_408_of_a_phone_to_another_request_is_not_passed_on() {
     let mut sim = Sim::new();
     let (alice, phones) = caller_and_phones(&mut sim, 1);
