@@ -61,6 +61,10 @@ fn start_next(engine: &mut Engine, id: ContextId, context: &mut ResponseContext,
         remainder -= extra;
         start(engine, id, context, candidate, share + extra, now);
     }
+    if context.is_invite {
+        // §16.6 step 11: each branch has its timer C; those started together share one.
+        arm_timer_c(engine, id, context, now);
+    }
     true
 }
 
@@ -466,7 +470,7 @@ pub fn cancel_all(engine: &mut Engine, context: &mut ResponseContext, now: Insta
 }
 
 /// Arms timer C anew, or for the end of ringing if that comes first.
-pub fn arm_timer_c(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, now: Instant) {
+fn arm_timer_c(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, now: Instant) {
     disarm(engine, context);
     let deadline = context
         .ring_deadline

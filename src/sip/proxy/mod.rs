@@ -95,7 +95,7 @@ impl Proxy {
             .ok_or(Reason::Overloaded)?;
         let id = self.contexts.reserve();
         self.by_server.insert(server, id);
-        let mut context = ResponseContext {
+        let context = ResponseContext {
             server,
             request: request.detached(),
             flow,
@@ -113,7 +113,6 @@ impl Proxy {
         };
         if is_invite {
             self.engine.respond_to(&context, 100, "Trying", now);
-            branches::arm_timer_c(&mut self.engine, id, &mut context, now);
         }
         self.contexts.fill(id, context);
         self.with(id, |engine, context| branches::advance(engine, id, context, now));

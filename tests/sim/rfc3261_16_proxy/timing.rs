@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ringbinder::sip::domain::ForkOrder;
+
 use super::{caller_and_phones, expect_each, obey_cancel};
 use crate::support::Sim;
 
@@ -45,6 +47,32 @@ fn each_provisional_but_100_starts_timer_c_anew() {
     sim.respond(&phones[0], &invite, "100 Trying");
     sim.advance(Duration::from_millis(11_100));
     sim.expect(&phones[0], "CANCEL");
+}
+
+#[test]
+fn who_is_tried_later_has_a_timer_c_of_their_own() {
+    let mut sim = Sim::with(|domain| domain.fork = ForkOrder::Priority);
+    let alice = sim.registered("alice");
+    let first = sim.registered("bob");
+    let second = sim.phone("bob");
+    let draft = sim.draft(&second, "REGISTER", "sip:example.com");
+    let draft = draft.set("Contact", &format!("<{}>;q=0.1", second.contact));
+    sim.send_authorized(&second, &draft);
+    sim.expect(&second, "200");
+
+    sim.invite(&alice, BOB);
+    let invite = sim.expect(&first, "INVITE");
+    sim.ring(&alice, &first, &invite);
+    sim.advance(Duration::from_secs(170));
+    sim.respond(&first, &invite, "486 Busy Here");
+    sim.expect(&first, "ACK");
+    let invite = sim.expect(&second, "INVITE");
+    sim.respond(&second, &invite, "100 Trying");
+    sim.advance(Duration::from_secs(170));
+    sim.nothing_else();
+    sim.advance(Duration::from_millis(11_100));
+    obey_cancel(&mut sim, &second, &invite);
+    sim.expect(&alice, "486");
 }
 
 #[test]
