@@ -1,12 +1,13 @@
 //! One worker's dispatch: inputs grouped by shard and run under its lock, then outputs sent, with no lock held.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
 use bytes::Bytes;
-use tracing::debug;
+use tracing::{debug, trace};
 
 use super::node::{Job, Node};
 use crate::sip::hop::{ConnectionId, Flow, Hop, Target, Transport};
@@ -70,7 +71,7 @@ impl Dispatch {
     /// Runs the timers that are due at `now`.
     pub fn handle_timeout(&self, now: Instant) {
         let mut scratch = self.scratch.borrow_mut();
-        for shard in self.node.shards.due(self.index, now) {
+        for shard in self.node.shards.deadlines.due(self.index, now) {
             self.node.shards.run(shard, |server| {
                 server.handle_timeout(now);
                 while let Some(output) = server.poll_output() {
@@ -132,11 +133,7 @@ impl Dispatch {
                     payload,
                     target,
                     origin,
-                } => match target.transport() {
-                    Transport::Udp => self.queue_datagram(scratch, payload, &target, origin),
-                    Transport::Tcp | Transport::Tls => self.queue_on_stream(scratch, payload, target, origin),
-                    Transport::Ws | Transport::Wss => scratch.unreachable.extend(origin),
-                },
+                } => self.queue(scratch, payload, target, origin),
                 Output::Resolve { query, question } => match self.node.names.answer(&question) {
                     Some(hops) => scratch.add(usize::from(query.shard), Input::Resolved { query, hops }),
                     None => self.node.resolve(query, question),
@@ -148,18 +145,18 @@ impl Dispatch {
         scratch.outputs = outputs;
     }
 
+    fn queue(&self, scratch: &mut Scratch, payload: Bytes, target: Target, origin: Option<Origin>) {
+        trace!(transport = %target.transport(), remote = %target.remote(), bytes = payload.len(), "sending");
+        match target.transport() {
+            Transport::Udp => self.queue_datagram(scratch, payload, &target, origin),
+            Transport::Tcp | Transport::Tls => self.queue_on_stream(scratch, payload, target, origin),
+            Transport::Ws | Transport::Wss => scratch.unreachable.extend(origin),
+        }
+    }
+
     fn queue_datagram(&self, scratch: &mut Scratch, payload: Bytes, target: &Target, origin: Option<Origin>) {
         let local = target.local();
-        let is_own = |listener: &&UdpListener| listener.local() == local;
-        let is_wildcard = |listener: &UdpListener| {
-            let bound = listener.local();
-            bound.ip().is_unspecified() && bound.is_ipv4() == local.is_ipv4() && bound.port() == local.port()
-        };
-        let listener = match self.udp.iter().position(|listener| is_own(&listener)) {
-            Some(listener) => Some(listener),
-            None => self.udp.iter().position(is_wildcard),
-        };
-        let Some(listener) = listener else {
+        let Some(listener) = self.listener_at(local) else {
             scratch.unreachable.extend(origin);
             return;
         };
@@ -169,6 +166,16 @@ impl Dispatch {
             remote: target.remote(),
             origin,
         });
+    }
+
+    /// The UDP listener that owns `local`: the one bound to it, else the wildcard one with its port.
+    fn listener_at(&self, local: SocketAddr) -> Option<usize> {
+        let is_wildcard = |listener: &UdpListener| {
+            let bound = listener.local();
+            bound.ip().is_unspecified() && bound.is_ipv4() == local.is_ipv4() && bound.port() == local.port()
+        };
+        let own = self.udp.iter().position(|listener| listener.local() == local);
+        own.or_else(|| self.udp.iter().position(is_wildcard))
     }
 
     fn queue_on_stream(&self, scratch: &mut Scratch, payload: Bytes, target: Target, origin: Option<Origin>) {
@@ -232,6 +239,7 @@ impl Handler for Dispatch {
         let mut scratch = self.scratch.borrow_mut();
         let (shared, shards) = (&*self.node.shared, self.node.shards.count());
         for Arrival { content, flow } in arrivals.drain(..) {
+            trace!(transport = %flow.transport, remote = %flow.remote, is_message = content.is_ok(), "received");
             match content {
                 Ok(message) => {
                     let prepared = server::prepare(shared, message, flow, now);

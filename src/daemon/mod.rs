@@ -1,5 +1,6 @@
 //! The daemon: owns what `sip` is connected to. Starts the workers, waits for the signal to stop, lets transactions end.
 
+mod deadlines;
 mod dispatch;
 mod listeners;
 mod node;
@@ -178,12 +179,12 @@ impl Daemon {
 }
 
 async fn stop(node: &Node, ends: &mut JoinSet<anyhow::Result<()>>) {
-    let are_idle = async {
-        while !node.shards.are_idle() {
+    let are_settled = async {
+        while !node.shards.are_settled() {
             tokio::time::sleep(DRAIN_INTERVAL).await;
         }
     };
-    if tokio::time::timeout(DRAIN_MAX, are_idle).await.is_err() {
+    if tokio::time::timeout(DRAIN_MAX, are_settled).await.is_err() {
         warn!("some transactions have not ended");
     }
     node.connections.close_all();

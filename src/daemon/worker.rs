@@ -153,7 +153,7 @@ impl Drop for Place {
 
 async fn run_timers(node: Arc<Node>, dispatch: Rc<Dispatch>, index: usize) -> anyhow::Result<()> {
     loop {
-        node.shards.sleep(index).await;
+        node.shards.deadlines.sleep(index).await;
         dispatch.handle_timeout(Instant::now());
         tokio::task::yield_now().await;
     }

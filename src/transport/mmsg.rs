@@ -17,6 +17,10 @@ use tokio::io::unix::AsyncFd;
 /// The most datagrams of one system call.
 pub const BATCH: usize = 64;
 
+/// The slots offered to a call after one that found fewer datagrams: preparing the others would cost more than
+/// receiving these.
+const SMALL_BATCH: usize = 8;
+
 /// Room for one datagram of any size.
 const SLOT: usize = 65_536;
 
@@ -94,7 +98,17 @@ pub struct ReceiveBatch {
     controls: Box<[Control]>,
     vectors: Box<[libc::iovec]>,
     headers: Box<[libc::mmsghdr]>,
+    offered: usize,
     filled: usize,
+}
+
+/// Whether a call took all that was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// It did.
+    Yes,
+    /// There may be more.
+    Perhaps,
 }
 
 impl ReceiveBatch {
@@ -106,14 +120,17 @@ impl ReceiveBatch {
             controls: vec![Control([0; CONTROL]); BATCH].into_boxed_slice(),
             vectors: vec![empty_vector(); BATCH].into_boxed_slice(),
             headers: vec![empty_header(); BATCH].into_boxed_slice(),
+            offered: BATCH,
             filled: 0,
         }
     }
 
-    /// Receives what is there without waiting; the datagrams are read with [`ReceiveBatch::iter`].
-    pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+    /// Receives what is there without waiting, at most [`BATCH`] datagrams, and says how many they are; they are read
+    /// with [`ReceiveBatch::iter`].
+    pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<(usize, Drained)> {
+        self.offered = if self.filled < SMALL_BATCH { SMALL_BATCH } else { BATCH };
         self.filled = 0;
-        for index in 0..BATCH {
+        for index in 0..self.offered {
             self.vectors[index] = libc::iovec {
                 iov_base: self.payloads[index * STRIDE..][..SLOT].as_mut_ptr().cast(),
                 iov_len: SLOT,
@@ -127,24 +144,29 @@ impl ReceiveBatch {
             header.msg_controllen = CONTROL as _;
             header.msg_flags = 0;
         }
-        // SAFETY: every header points to a name, a vector and a control buffer of `self` whose lengths it states, the
+        // SAFETY: each of the offered headers points to a name, a vector and a control buffer of `self` whose lengths it states, the
         // vectors to disjoint slots of `self.payloads`; nothing else has access to them during the call.
         let count = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
                 self.headers.as_mut_ptr(),
-                BATCH as libc::c_uint,
+                self.offered as libc::c_uint,
                 libc::MSG_DONTWAIT as _,
                 ptr::null_mut(),
             )
         };
         self.filled = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-        Ok(self.filled)
+        let drained = if self.filled < self.offered {
+            Drained::Yes
+        } else {
+            Drained::Perhaps
+        };
+        Ok((self.filled, drained))
     }
 
     /// The datagrams of the last call, in order of arrival. Ones whose sender is neither IPv4 nor IPv6 are left out.
     pub fn iter(&self) -> impl Iterator<Item = Received<'_>> {
-        (0..self.filled.min(BATCH)).filter_map(|index| self.datagram(index))
+        (0..self.filled.min(self.offered)).filter_map(|index| self.datagram(index))
     }
 
     fn datagram(&self, index: usize) -> Option<Received<'_>> {
@@ -405,15 +427,19 @@ mod tests {
 
         assert_eq!(send.send(sender.as_fd(), outgoing.by_ref()).unwrap(), BATCH);
         let mut receive = ReceiveBatch::new();
-        assert_eq!(receive.receive(receiver.as_fd()).unwrap(), BATCH);
-        for (datagram, payload) in receive.iter().zip(&payloads) {
-            assert_eq!(datagram.payload, payload);
-            assert_eq!(datagram.remote, sender.local_addr().unwrap());
-            assert_eq!(datagram.local, None);
+        let mut payloads_left = payloads.iter();
+        for expected in [SMALL_BATCH, BATCH - SMALL_BATCH] {
+            let (count, _) = receive.receive(receiver.as_fd()).unwrap();
+            assert_eq!(count, expected);
+            for (datagram, payload) in receive.iter().zip(&mut payloads_left) {
+                assert_eq!(datagram.payload, payload);
+                assert_eq!(datagram.remote, sender.local_addr().unwrap());
+                assert_eq!(datagram.local, None);
+            }
         }
         assert_eq!(send.send(sender.as_fd(), outgoing.by_ref()).unwrap(), 6);
         assert_eq!(send.send(sender.as_fd(), outgoing).unwrap(), 0);
-        assert_eq!(receive.receive(receiver.as_fd()).unwrap(), 6);
+        assert_eq!(receive.receive(receiver.as_fd()).unwrap(), (6, Drained::Yes));
         assert_eq!(receive.iter().count(), 6);
         let error = receive.receive(receiver.as_fd()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
@@ -427,7 +453,7 @@ mod tests {
         let payload = vec![7; 65_507];
         sender.send_to(&payload, receiver.local_addr().unwrap()).unwrap();
         let mut receive = ReceiveBatch::new();
-        assert_eq!(receive.receive(receiver.as_fd()).unwrap(), 1);
+        assert_eq!(receive.receive(receiver.as_fd()).unwrap(), (1, Drained::Yes));
         assert_eq!(receive.iter().next().unwrap().payload, payload);
     }
 

@@ -192,13 +192,6 @@ impl<O: Copy> Connections<O> {
         connection.ok_or(Unwritable)?.push(payload, origin)
     }
 
-    /// Closes connection `id` once what is queued has been written.
-    pub fn close(&self, id: ConnectionId) {
-        if let Some(connection) = self.by_id.with(&id, |connections| connections.get(&id).cloned()) {
-            connection.close();
-        }
-    }
-
     /// Closes all connections once what is queued has been written.
     pub fn close_all(&self) {
         for part in &self.by_id.parts {
@@ -484,7 +477,7 @@ mod tests {
             (Poll::Ready(Taken::Messages), &b"onetwo"[..], &[1][..])
         );
         assert_eq!(connection.queue.lock().bytes, 0);
-        table.close(connection.id());
+        connection.close();
         assert_eq!(take(&connection).0, Poll::Ready(Taken::Close));
     }
 

@@ -83,7 +83,7 @@ pub async fn accept<O: Copy>(
     } = listening;
     let socket = mmsg::register(socket)?;
     let mut is_failing = false;
-    loop {
+    'waiting: loop {
         let mut ready = socket.readable().await?;
         for _ in 0..ACCEPTS_PER_TURN {
             match accept_one(&socket) {
@@ -94,7 +94,7 @@ pub async fn accept<O: Copy>(
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready.clear_ready();
-                    break;
+                    continue 'waiting;
                 }
                 // accept(2): the peer is gone already.
                 Err(error) if is_of_one_connection(&error) => debug!(%local, %error, "cannot accept a connection"),
@@ -110,6 +110,7 @@ pub async fn accept<O: Copy>(
             }
         }
         drop(ready);
+        // There are more, but other tasks have their turn first.
         tokio::task::yield_now().await;
     }
 }

@@ -14,7 +14,7 @@ use tokio::io::unix::AsyncFd;
 use tracing::{debug, warn};
 
 use super::counters::Counters;
-use super::mmsg::{self, BATCH, Outgoing, ReceiveBatch, Received, SendBatch};
+use super::mmsg::{self, BATCH, Drained, Outgoing, ReceiveBatch, Received, SendBatch};
 use super::open::{self, OpenError};
 use super::{Arrival, Handler};
 use crate::sip::hop::{Flow, Transport};
@@ -151,23 +151,22 @@ impl UdpListener {
         limits: &Limits,
     ) -> io::Result<Infallible> {
         let mut arrivals = Vec::with_capacity(BATCH);
-        loop {
+        'waiting: loop {
             let mut ready = self.socket.readable().await?;
             let mut pause = None;
             for _ in 0..BATCHES_PER_TURN {
                 let received = self.receive_batch(&mut buffers.borrow_mut(), &mut arrivals, limits);
                 match received {
-                    Ok(count) => {
+                    Ok(drained) => {
                         handler.handle_arrivals(&mut arrivals, Instant::now());
-                        // Fewer than there is room for: the kernel has no more.
-                        if count < BATCH {
+                        if drained == Drained::Yes {
                             ready.clear_ready();
-                            break;
+                            continue 'waiting;
                         }
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         ready.clear_ready();
-                        break;
+                        continue 'waiting;
                     }
                     Err(error) => {
                         self.counters.receive_errors.add(1);
@@ -178,6 +177,7 @@ impl UdpListener {
                 }
             }
             drop(ready);
+            // There is more, but other tasks have their turn first.
             match pause {
                 Some(pause) => tokio::time::sleep(pause).await,
                 None => tokio::task::yield_now().await,
@@ -185,9 +185,14 @@ impl UdpListener {
         }
     }
 
-    fn receive_batch(&self, buffers: &mut Buffers, arrivals: &mut Vec<Arrival>, limits: &Limits) -> io::Result<usize> {
+    fn receive_batch(
+        &self,
+        buffers: &mut Buffers,
+        arrivals: &mut Vec<Arrival>,
+        limits: &Limits,
+    ) -> io::Result<Drained> {
         let Buffers { batch, arena } = buffers;
-        let count = batch.receive(self.socket.get_ref().as_fd())?;
+        let (count, drained) = batch.receive(self.socket.get_ref().as_fd())?;
         self.counters.datagrams_received.add(count as u64);
         for datagram in batch.iter() {
             if datagram.payload.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
@@ -203,7 +208,7 @@ impl UdpListener {
                 flow: self.flow(&datagram),
             });
         }
-        Ok(count)
+        Ok(drained)
     }
 
     /// RFC 5626 §3.5.1 has CRLFCRLF on streams only; phones send it over UDP all the same.
