@@ -4,10 +4,10 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Where Linux tells the local IPv4 addresses: a line with the address, then one that ends in `host LOCAL`.
-const IPV4: &str = "/proc/net/fib_trie";
+const IPV4: &str = "/proc/self/net/fib_trie";
 
 /// Where Linux tells the local IPv6 addresses: one a line, in 32 hex digits.
-const IPV6: &str = "/proc/net/if_inet6";
+const IPV6: &str = "/proc/self/net/if_inet6";
 
 /// All addresses of the interfaces of this network namespace, without doubles; link-local IPv6 ones are left out,
 /// because they mean nothing without an interface.
