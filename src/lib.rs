@@ -12,9 +12,6 @@ pub mod sip;
 // Sockets, connections, name servers.
 pub mod transport;
 
-// Asking the running server.
-pub mod control;
-
 // The configuration file, and one to begin with.
 pub mod config;
 pub mod quickstart;
