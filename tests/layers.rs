@@ -115,7 +115,10 @@ fn an_import_that_runs_down_or_stands_in_a_test_is_not() {
             "sip::hop",
             "#[cfg(test)]\nmod tests {\n    use crate::sip::server::Server;\n}",
         ),
-        ("daemon", "use crate::config::Config; use crate::{quickstart, transport};"),
+        (
+            "daemon",
+            "use crate::config::Config; use crate::{quickstart, transport};",
+        ),
         ("main", "use ringbinder::daemon;"),
         ("sip::domain", "use crate::sip::registrar;"),
     ] {
