@@ -1,7 +1,7 @@
 //! Arguments, logging, exit code: 0 done, 1 not started or failed, 2 wrong arguments or configuration.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, stderr, stdout};
+use std::io::{IsTerminal, Write, stderr, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,7 +11,8 @@ use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
 use ringbinder::config::report::Report;
-use ringbinder::config::{self, Config, Log, LogFormat};
+use ringbinder::config::users_file::UsersFile;
+use ringbinder::config::{self, Config, Log, LogFormat, password};
 use ringbinder::quickstart::{self, Bind};
 use ringbinder::{daemon, random};
 
@@ -51,6 +52,47 @@ enum Command {
         #[arg(value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Edit an htdigest file of users.
+    #[command(subcommand)]
+    User(User),
+}
+
+#[derive(Subcommand)]
+enum User {
+    /// Add a user. The password is asked for, or is the first line of standard input.
+    Add {
+        /// The user's name.
+        name: String,
+        /// The htdigest file; it is made where it is missing.
+        #[arg(long)]
+        file: PathBuf,
+        /// The realm of the domain: its name, unless its `realm` says otherwise.
+        #[arg(long)]
+        realm: String,
+        /// Set the password of a user that is there.
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Remove a user.
+    Remove {
+        /// The user's name.
+        name: String,
+        /// The htdigest file.
+        #[arg(long)]
+        file: PathBuf,
+        /// The realm of the domain.
+        #[arg(long)]
+        realm: String,
+    },
+    /// List users, realms and the algorithms they can use.
+    List {
+        /// The htdigest file.
+        #[arg(long)]
+        file: PathBuf,
+        /// Only users of this realm.
+        #[arg(long)]
+        realm: Option<String>,
+    },
 }
 
 /// Why the process ends without having done its work.
@@ -72,6 +114,7 @@ fn main() -> ExitCode {
         Command::Run { config } => run(config),
         Command::Quickstart { dir, bind } => start_quickly(quickstart::Options { dir, binds: bind }),
         Command::Check { config } => check(config),
+        Command::User(user) => edit_users(user).map_err(Failure::Start),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -111,6 +154,49 @@ fn check(file: Option<PathBuf>) -> Result<(), Failure> {
         return Err(Failure::Configuration(report.to_string()));
     }
     eprintln!("{report}");
+    Ok(())
+}
+
+fn edit_users(user: User) -> anyhow::Result<()> {
+    match user {
+        User::Add {
+            name,
+            file,
+            realm,
+            replace,
+        } => {
+            let mut users = UsersFile::read_or_new(&file)?;
+            if replace {
+                users.remove(&name, &realm)?;
+            }
+            let password = password::read().context("no password")?;
+            users.add(&name, &realm, &password)?;
+            users.write()?;
+        }
+        User::Remove { name, file, realm } => {
+            let mut users = UsersFile::read(&file)?;
+            users.remove(&name, &realm)?;
+            users.write()?;
+        }
+        User::List { file, realm } => list_users(&file, realm.as_deref())?,
+    }
+    Ok(())
+}
+
+fn list_users(file: &Path, realm: Option<&str>) -> anyhow::Result<()> {
+    let users = UsersFile::read(file)?.list();
+    let mut output = stdout().lock();
+    for user in users
+        .iter()
+        .filter(|user| realm.is_none_or(|realm| realm == user.realm))
+    {
+        let algorithms: Vec<&str> = user.algorithms.iter().map(|algorithm| algorithm.name()).collect();
+        // Who reads the list may stop reading.
+        let line = writeln!(output, "{} {} {}", user.name, user.realm, algorithms.join(","));
+        if line.is_err() {
+            break;
+        }
+    }
     Ok(())
 }
 

@@ -11,10 +11,12 @@ pub mod file;
 mod files;
 mod hosts;
 mod listeners;
+pub mod password;
 mod reading;
 pub mod report;
 #[cfg(test)]
 mod tests;
+pub mod users_file;
 
 use std::ffi::OsString;
 use std::fs;
