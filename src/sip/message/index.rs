@@ -35,6 +35,9 @@ pub(super) fn index(bytes: Bytes, limits: &Limits) -> (Option<Message>, Option<P
     let Some(first_end) = line_end(&bytes, 0) else {
         return (None, Some(ParseError::StartLine));
     };
+    if first_end > limits.line_length {
+        return (None, Some(ParseError::LineTooLong));
+    }
     let (start, mut error) = start_line(&bytes[..first_end]);
     let mut message = Message {
         start,

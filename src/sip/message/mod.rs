@@ -455,6 +455,14 @@ mod tests {
         let malformed = Message::parse(Bytes::from_static(REQUEST.as_bytes()), &limits).unwrap_err();
         assert_eq!(malformed.error, ParseError::TooManyVias);
         let limits = Limits {
+            line_length: 30,
+            ..Limits::default()
+        };
+        let malformed = Message::parse(Bytes::from_static(REQUEST.as_bytes()), &limits).unwrap_err();
+        assert_eq!(malformed.error, ParseError::LineTooLong);
+        let short = Message::parse(Bytes::from_static(b"ACK sip:b SIP/2.0\r\n\r\n"), &limits).unwrap_err();
+        assert_ne!(short.error, ParseError::LineTooLong);
+        let limits = Limits {
             message_size: 100,
             ..Limits::default()
         };
