@@ -47,7 +47,8 @@ pub fn write_request(
 ) {
     let mut splice = Splice::new(request, text);
     let strict = strict_route(request, template, candidate);
-    splice.replace(request.request_uri_range(), strict.as_deref().unwrap_or(&candidate.uri));
+    let target_uri = strict.as_deref().unwrap_or(&candidate.uri);
+    splice.replace(request.request_uri_range(), without_headers(target_uri));
     splice.prepend(|out| {
         put_via(&shared.settings, target, branch, template.reach.loop_hash, out);
         if let Some(domain) = &template.record {
@@ -70,6 +71,16 @@ pub fn write_request(
     });
     add_content_length(&mut splice, target.transport());
     splice.write(out);
+}
+
+/// `uri` as a Request-URI: without the headers that a Contact may have (RFC 3261 §16.6 step 2, §19.1.1).
+fn without_headers(uri: &[u8]) -> &[u8] {
+    if memchr::memchr(b'?', uri).is_none() {
+        return uri;
+    }
+    // A question mark in the user part is none that begins headers.
+    let headers = Uri::parse(uri).ok().and_then(|uri| uri.headers);
+    headers.map_or(uri, |headers| &uri[..uri.len() - headers.len() - 1])
 }
 
 /// A datagram may do without Content-Length; on a stream nothing else says where the message ends (RFC 3261 §18.3,

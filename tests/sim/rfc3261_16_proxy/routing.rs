@@ -126,6 +126,20 @@ fn a_further_route_is_followed_for_an_authenticated_user() {
 }
 
 #[test]
+fn the_headers_of_a_contact_are_none_of_the_request_uri() {
+    let mut sim = Sim::new();
+    let alice = sim.registered("alice");
+    let bob = sim.phone("bob");
+    let contact = bob.contact.replace("sip:bob", "sip:b?b");
+    let draft = sim.draft(&bob, "REGISTER", "sip:example.com");
+    let draft = draft.set("Contact", &format!("<{contact}?subject=project>"));
+    sim.send_authorized(&bob, &draft);
+    sim.expect(&bob, "200");
+    sim.invite(&alice, "sip:bob@example.com");
+    assert_eq!(sim.expect(&bob, "INVITE").uri(), contact);
+}
+
+#[test]
 fn a_strict_router_gets_its_own_name_as_request_uri() {
     let mut sim = Sim::new();
     let (alice, _) = caller_and_phones(&mut sim, 1);
