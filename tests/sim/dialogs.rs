@@ -131,6 +131,23 @@ fn a_token_of_another_call_is_refused() {
 }
 
 #[test]
+fn a_user_with_a_wrong_token_is_challenged_where_everybody_may_call() {
+    let mut sim = Sim::with(|domain| domain.uri_calling = UriCalling::Unrestricted);
+    let bob = sim.registered("bob");
+    let mallory = sim.phone("mallory");
+    for (from, kind) in [("sip:alice@example.com", "407"), ("sip:m@elsewhere.net", "403")] {
+        let bye = sim.draft(&mallory, "BYE", "sip:bob@example.com");
+        let bye = bye
+            .set("From", &format!("<{from}>;tag=a"))
+            .set("To", "<sip:bob@example.com>;tag=b")
+            .add("Route", "<sip:wrong@example.com;lr>");
+        sim.send(&mallory, &bye);
+        sim.expect(&mallory, kind);
+    }
+    sim.nothing_to(&bob);
+}
+
+#[test]
 fn a_token_with_any_byte_changed_is_refused() {
     let mut sim = Sim::new();
     sim.is_traced = false;

@@ -12,6 +12,7 @@ use crate::sip::proxy::routing::{self, Routing};
 use crate::sip::proxy::validation::{Reach, validate};
 use crate::sip::proxy::{Forwarding, targets};
 use crate::sip::reason::{Extra, Reason, Refusal};
+use crate::sip::shared::Shared;
 use crate::sip::transaction::ServerKey;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -83,7 +84,7 @@ impl Server {
         let request = &prepared.message;
         let has_to_tag = request.to().is_some_and(|to| to.tag().is_some());
         if has_to_tag && routing.own_routes > 0 && !caller.is_authenticated {
-            return Err(Reason::BadToken.into());
+            return Err(bad_token(&self.shared, request));
         }
         let records = !has_to_tag && matches!(request.method(), Method::Invite | Method::Subscribe | Method::Refer);
         let template = template(reach, routing, records.then(|| caller.domain.clone()));
@@ -188,6 +189,18 @@ pub(super) fn template(reach: Reach, routing: &Routing, record: Option<Arc<str>>
         drop_last_route: routing.restored_uri.is_some(),
         record,
     }
+}
+
+/// Whoever sends a wrong token may prove that they are a user of ours; nobody else has a way around it.
+fn bad_token(shared: &Shared, request: &Message) -> Refusal {
+    let from = request.from().and_then(|from| Uri::parse(from.uri).ok());
+    if from.is_some_and(|from| shared.settings.domains.find(from.host_bytes).is_some()) {
+        return Refusal {
+            reason: Reason::ProxyCredentials,
+            extra: Extra::Challenge { stale: false },
+        };
+    }
+    Reason::BadToken.into()
 }
 
 fn overloaded(reason: Reason) -> Refusal {
