@@ -167,7 +167,9 @@ impl Server {
             is_authenticated: caller.is_authenticated,
             ring_timeout,
         };
-        self.proxy.forward(forwarding, now).map_err(overloaded)
+        self.proxy
+            .forward(forwarding, now)
+            .map_err(|reason| overloaded(reason, prepared.call_id_hash))
     }
 }
 
@@ -203,12 +205,14 @@ fn bad_token(shared: &Shared, request: &Message) -> Refusal {
     Reason::BadToken.into()
 }
 
-fn overloaded(reason: Reason) -> Refusal {
+/// `spread` is anything that differs from call to call.
+fn overloaded(reason: Reason, spread: u64) -> Refusal {
     Refusal {
         reason,
-        extra: Extra::RetryAfter(RETRY_AFTER),
+        extra: Extra::RetryAfter(RETRY_AFTER + (spread % RETRY_SPREAD) as u32),
     }
 }
 
-/// Seconds until an overloaded server may be asked again.
+/// Seconds until an overloaded server may be asked again, at least; not everybody at the same time.
 const RETRY_AFTER: u32 = 5;
+const RETRY_SPREAD: u64 = 10;
