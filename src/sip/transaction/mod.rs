@@ -245,8 +245,8 @@ impl Transactions {
         self.wheel.disarm(timer)
     }
 
-    /// Lets timers fire that are due. At most [`EXPIRIES_PER_TURN`] at once: [`Transactions::poll_timeout`] says
-    /// whether more are.
+    /// Lets timers fire that are due. At most `EXPIRIES_PER_TURN` at once: [`Transactions::poll_timeout`] says whether
+    /// more are.
     pub fn handle_timeout(&mut self, now: Instant) {
         for _ in 0..EXPIRIES_PER_TURN {
             let Some((timer, due)) = self.wheel.pop(now) else {
