@@ -249,7 +249,8 @@ impl Server {
         let (request, flow) = (&prepared.message, &prepared.flow);
         let Some(key) = prepared.key.as_ref() else { return };
         match self.proxy.engine.transactions.receive_request(request, key, now) {
-            Received::Absorbed | Received::Ack => return,
+            // Over a stream the ACK ends its transaction at once.
+            Received::Absorbed | Received::Ack => return self.proxy.drain_events(now),
             Received::New | Received::AckFor2xx(_) => {}
         }
         match request.method() {
