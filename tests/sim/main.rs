@@ -4,6 +4,7 @@
 
 mod authorization;
 mod dialogs;
+mod random_walk;
 mod rfc3261_10_registrar;
 mod rfc3261_16_proxy;
 mod rfc3261_17_transactions;

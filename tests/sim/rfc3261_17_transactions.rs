@@ -1,7 +1,6 @@
 //! Transactions as their peers see them: RFC 3261 §17, §18.2; RFC 6026; RFC 4320.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ringbinder::sip::hop::Transport;
@@ -356,33 +355,60 @@ fn a_response_whose_connection_is_gone_goes_to_the_address_of_the_via() {
 }
 
 #[test]
-fn a_response_that_reaches_neither_the_connection_nor_the_via_is_not_tried_for_ever() {
-    let mut sim = Sim::new();
-    let (mut alice, bob) = (sim.phone_over("alice", Transport::Tcp), sim.registered("bob"));
-    alice.contact = format!("sip:alice@{}:5070", alice.flow.remote.ip());
-    sim.invite(&alice, BOB);
-    let invite = sim.expect(&bob, "INVITE");
-    let via = SocketAddr::new(alice.flow.remote.ip(), 5070);
-    sim.unreachable.insert((Transport::Tcp, via));
-    sim.close(&alice);
-    sim.respond(&bob, &invite, "486 Busy Here");
-    sim.expect(&bob, "ACK");
-    sim.nothing_else();
-    sim.advance(Duration::from_secs(60));
-    assert!(sim.is_idle());
+fn where_that_address_is_gone_too_the_response_is_lost_and_nothing_kept() {
+    for transport in [Transport::Tcp, Transport::Tls] {
+        let mut sim = Sim::new();
+        let (mut alice, bob) = (sim.phone_over("alice", transport), sim.registered("bob"));
+        alice.contact = format!("sip:alice@{}:5070", alice.flow.remote.ip());
+        sim.invite(&alice, BOB);
+        let invite = sim.expect(&bob, "INVITE");
+        let draft = sim.draft(&alice, "MESSAGE", BOB);
+        sim.send_authorized(&alice, &draft);
+        let message = sim.expect(&bob, "MESSAGE");
+        sim.close(&alice);
+        let listening = sim.peer(transport, &format!("{}:5070", alice.flow.remote.ip()));
+        sim.unreachable.insert((transport, listening.flow.remote));
+        sim.respond(&bob, &invite, "180 Ringing");
+        sim.respond(&bob, &invite, "486 Busy Here");
+        sim.respond(&bob, &message, "200 OK");
+        sim.expect(&bob, "ACK");
+        sim.advance(Duration::from_secs(120));
+        sim.nothing_else();
+        assert!(sim.is_idle());
+    }
 }
 
 #[test]
-fn a_datagram_that_cannot_be_sent_is_not_sent_elsewhere() {
+fn a_response_that_cannot_be_sent_in_a_datagram_is_tried_again_in_its_time() {
     let mut sim = Sim::new();
     let (alice, bob) = (sim.registered("alice"), sim.registered("bob"));
-    sim.invite(&alice, BOB);
+    let sent = sim.invite(&alice, BOB);
     let invite = sim.expect(&bob, "INVITE");
     sim.unreachable.insert((Transport::Udp, alice.flow.remote));
     sim.respond(&bob, &invite, "486 Busy Here");
     sim.expect(&bob, "ACK");
+    sim.nothing_else();
+    sim.unreachable.clear();
+    sim.advance(Duration::from_millis(600));
+    let busy = sim.expect(&alice, "486");
+    sim.send(&alice, &sent.ack(&busy));
     sim.advance(Duration::from_secs(60));
     sim.nothing_else();
+    assert!(sim.is_idle());
+}
+
+#[test]
+fn over_a_stream_the_ack_ends_everything_at_once() {
+    let mut sim = Sim::new();
+    let (alice, bob) = (
+        sim.phone_over("alice", Transport::Tls),
+        sim.registered_over("bob", Transport::Tcp),
+    );
+    let sent = sim.invite(&alice, BOB);
+    let invite = sim.expect(&bob, "INVITE");
+    sim.respond(&bob, &invite, "486 Busy Here");
+    let busy = sim.expect(&alice, "486");
+    sim.send(&alice, &sent.ack(&busy));
     assert!(sim.is_idle());
 }
 

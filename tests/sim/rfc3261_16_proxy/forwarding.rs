@@ -280,9 +280,14 @@ fn a_response_without_a_second_via_goes_nowhere() {
     sim.invite(&alice, BOB);
     let invite = sim.expect(&phones[0], "INVITE");
     let own = invite.lines("Via")[0].to_owned();
-    let answer = sim.answer(&phones[0], &invite, "180 Ringing").set("Via", &own);
-    sim.deliver(&invite.flow, answer.bytes());
-    sim.nothing_else();
+    for status in ["180 Ringing", "486 Busy Here"] {
+        let answer = sim.answer(&phones[0], &invite, status).set("Via", &own);
+        sim.deliver(&invite.flow, answer.bytes());
+        sim.nothing_else();
+    }
+    // The phone has not answered, then.
+    sim.advance(std::time::Duration::from_millis(32_100));
+    sim.expect(&alice, "408");
 }
 
 #[test]

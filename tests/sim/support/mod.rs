@@ -4,10 +4,12 @@ mod dialog;
 mod draft;
 mod got;
 mod phone;
+mod random;
 mod world;
 
 pub use dialog::{Dialog, address};
 pub use draft::Draft;
 pub use got::Got;
 pub use phone::{PASSWORD, Phone};
+pub use random::Random;
 pub use world::{Sim, domain};
