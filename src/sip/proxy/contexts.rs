@@ -6,18 +6,19 @@ use super::response_context::ResponseContext;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ContextId {
     slot: u32,
-    generation: u16,
+    generation: u32,
 }
 
 impl ContextId {
     /// The number that stands for the context itself.
     pub fn user(self) -> u64 {
-        self.branch_user(usize::from(NO_BRANCH))
+        self.branch_user(NO_BRANCH)
     }
 
     /// The number that stands for branch `branch` of the context.
     pub fn branch_user(self, branch: usize) -> u64 {
-        (u64::from(self.slot) << 32) | (u64::from(self.generation) << 16) | (branch as u64 & 0xffff)
+        let branch = branch.min(NO_BRANCH) as u64;
+        (u64::from(self.slot) << 32) | (u64::from(self.generation) << BRANCH_BITS) | branch
     }
 
     /// The context and the branch that a number stands for.
@@ -25,15 +26,19 @@ impl ContextId {
         (
             ContextId {
                 slot: (user >> 32) as u32,
-                generation: (user >> 16) as u16,
+                generation: (user as u32) >> BRANCH_BITS,
             },
-            (user & 0xffff) as usize,
+            user as usize & NO_BRANCH,
         )
     }
 }
 
-/// More branches than a request can have.
-const NO_BRANCH: u16 = u16::MAX;
+/// Of the 32 bits beside the slot, those that number the branch. The others are the generation: enough of them that an
+/// answer that comes seconds late does not meet a later context in the same place.
+const BRANCH_BITS: u32 = 12;
+/// More branches than a request can have: `max_contacts` is at most 1000, and redirections add few.
+const NO_BRANCH: usize = (1 << BRANCH_BITS) - 1;
+const GENERATION_MAX: u32 = u32::MAX >> BRANCH_BITS;
 
 /// The response contexts of one shard.
 #[derive(Default)]
@@ -44,7 +49,7 @@ pub struct Contexts {
 
 #[derive(Default)]
 struct Slot {
-    generation: u16,
+    generation: u32,
     context: Option<Box<ResponseContext>>,
 }
 
@@ -93,7 +98,7 @@ impl Contexts {
             .slots
             .get_mut(id.slot as usize)
             .filter(|slot| slot.generation == id.generation)?;
-        slot.generation = slot.generation.wrapping_add(1);
+        slot.generation = (slot.generation + 1) & GENERATION_MAX;
         self.free.push(id.slot);
         slot.context.take()
     }
@@ -111,5 +116,23 @@ impl Contexts {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_names_its_context_and_branch() {
+        for slot in [0, 7, u32::MAX] {
+            for generation in [0, 1, 0x1_0000, GENERATION_MAX] {
+                let id = ContextId { slot, generation };
+                assert_eq!(ContextId::from_user(id.user()), (id, NO_BRANCH));
+                for branch in [0, 1, 1069] {
+                    assert_eq!(ContextId::from_user(id.branch_user(branch)), (id, branch));
+                }
+            }
+        }
     }
 }
