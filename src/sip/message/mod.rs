@@ -284,7 +284,9 @@ impl Message {
                 return Err(ParseError::Repeated(name));
             }
         }
-        if self.values(HeaderName::Via).nth(limits.vias).is_some() {
+        // A response to what we forwarded has our own Via beside those that were let in.
+        let vias = limits.vias.saturating_add(usize::from(!self.is_request()));
+        if self.values(HeaderName::Via).nth(vias).is_some() {
             return Err(ParseError::TooManyVias);
         }
         let cseq = self.cseq().ok_or(ParseError::Value(HeaderName::CSeq))?;
@@ -454,6 +456,8 @@ mod tests {
         };
         let malformed = Message::parse(Bytes::from_static(REQUEST.as_bytes()), &limits).unwrap_err();
         assert_eq!(malformed.error, ParseError::TooManyVias);
+        let response = REQUEST.replacen("INVITE sip:bob@example.com SIP/2.0", "SIP/2.0 200 OK", 1);
+        assert!(Message::parse(Bytes::from(response), &limits).is_ok());
         let limits = Limits {
             line_length: 30,
             ..Limits::default()
