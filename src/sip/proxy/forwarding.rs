@@ -1,5 +1,7 @@
 //! The forwarded request (RFC 3261 §16.6): a copy in which only what a proxy must touch is changed.
 
+use std::net::SocketAddr;
+
 use bytes::{BufMut, BytesMut};
 
 use super::response_context::Candidate;
@@ -108,7 +110,8 @@ pub fn put_sent_by(settings: &Settings, target: &Target, out: &mut BytesMut) {
             Some(_) => write!(out, "{advertise}"),
             None => write!(out, "{advertise}:{}", local.port()),
         },
-        None => write!(out, "{local}"),
+        // The scope of a link-local address means nothing to others, and no grammar has it.
+        None => write!(out, "{}", SocketAddr::new(local.ip(), local.port())),
     };
 }
 
@@ -207,4 +210,33 @@ fn edit_routes(splice: &mut Splice<'_>, template: &Template, candidate: &Candida
             out.put_slice(b">\r\n");
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::net::SocketAddrV6;
+
+    #[test]
+    fn the_sent_by_of_a_link_local_address_has_no_scope() {
+        let settings = Settings {
+            domains: Default::default(),
+            listeners: Vec::new(),
+            local_addresses: Vec::new(),
+            message: Default::default(),
+            recurse: false,
+            transaction: Default::default(),
+        };
+        let local = SocketAddr::V6(SocketAddrV6::new("fe80::1".parse().unwrap(), 5060, 0, 2));
+        let target = Target::Flow(Flow {
+            transport: Transport::Udp,
+            local,
+            remote: local,
+            connection: None,
+        });
+        let mut out = BytesMut::new();
+        put_sent_by(&settings, &target, &mut out);
+        assert_eq!(&out[..], b"[fe80::1]:5060");
+    }
 }
