@@ -11,7 +11,7 @@ mod worker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
@@ -169,6 +169,7 @@ impl Daemon {
         }
         systemd::stopping();
         self.accepting.abort_all();
+        self.node.shared.is_stopping.store(true, Ordering::Relaxed);
         info!("stopping: letting transactions end");
         tokio::select! {
             () = self.signals.wait() => warn!("stopping at once"),
@@ -231,6 +232,7 @@ fn make_shared(mut settings: shared::Settings, state: &StateDirectory, now: Inst
     };
     let start = u64::from_le_bytes(random::bytes()?);
     Ok(Shared {
+        is_stopping: AtomicBool::new(false),
         location: Arc::new(Location::new(random::bytes()?, now)),
         authenticator: Authenticator::new(nonce_keys, start, Authenticator::WINDOWS),
         server_keys: KeyHasher::new(&hash),

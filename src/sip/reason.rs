@@ -116,6 +116,8 @@ reasons! {
         "Nobody answered; ring_timeout of the domain says how long it rings.";
     Overloaded = "overloaded", 503 "Service Unavailable", "the server has as many transactions as it may have",
         "Raise transactions in [limits] or look for a flood.";
+    Stopping = "stopping", 503 "Service Unavailable", "the server is stopping",
+        "Normal while it is restarted; the Retry-After header says when to come again.";
     ServerError = "server-error", 500 "Server Internal Error", "a next hop is out of service",
         "The next hop answered 503; look there.";
 }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::sip::digest::Authenticator;
@@ -26,6 +27,8 @@ pub struct Shared {
     pub epoch: Epoch,
     /// Random keys.
     pub keys: Keys,
+    /// Whether the process is about to end: new work is refused, what is under way goes on.
+    pub is_stopping: AtomicBool,
 }
 
 /// What the core needs to know of the configuration.

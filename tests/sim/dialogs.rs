@@ -68,6 +68,28 @@ fn ack_reinvite_and_bye_arrive_in_each_direction() {
 }
 
 #[test]
+fn a_stopping_server_takes_no_new_calls_and_lets_those_there_are_end() {
+    let mut sim = Sim::new();
+    let (alice, bob) = behind_nat(&mut sim, Transport::Udp, Transport::Tcp);
+    let mut call = answered(&mut sim, &alice, &bob);
+    let ack = call.caller.ack(&mut sim, &alice);
+    sim.send(&alice, &ack);
+    sim.expect(&bob, "ACK");
+    sim.stop();
+
+    let invite = sim.draft(&alice, "INVITE", BOB);
+    sim.send(&alice, &invite);
+    let refused = sim.expect(&alice, "503");
+    assert!(refused.header("Retry-After").parse::<u32>().unwrap() >= 5);
+    let bye = call.callee.request(&mut sim, &bob, "BYE");
+    sim.send(&bob, &bye);
+    let got = sim.expect(&alice, "BYE");
+    sim.respond(&alice, &got, "200 OK");
+    sim.expect(&bob, "200");
+    sim.nothing_else();
+}
+
+#[test]
 fn a_dialog_outlives_everything_that_is_kept_of_it() {
     let mut sim = Sim::new();
     let (alice, bob) = behind_nat(&mut sim, Transport::Tls, Transport::Udp);

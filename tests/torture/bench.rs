@@ -79,6 +79,7 @@ impl Bench {
     pub fn without_phones() -> Bench {
         let now = Instant::now();
         let shared = Arc::new(Shared {
+            is_stopping: Default::default(),
             settings: settings(),
             location: Arc::new(Location::new([1; 16], now)),
             authenticator: Authenticator::new(

@@ -16,6 +16,7 @@ use crate::sip::shared::Shared;
 use crate::sip::transaction::ServerKey;
 use bytes::Bytes;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 impl Server {
@@ -23,6 +24,7 @@ impl Server {
     pub(super) fn act(&mut self, prepared: &Prepared, key: &ServerKey, now: Instant) -> Result<(), Refused> {
         let (request, flow) = (&prepared.message, &prepared.flow);
         if request.method() == Method::Register {
+            self.check_stopping(prepared)?;
             return self.register(prepared, key, now);
         }
         let reach = match validate(&self.shared, request) {
@@ -45,6 +47,7 @@ impl Server {
             let candidates = [candidate].into_iter().collect();
             return Ok(self.forward(prepared, key, candidates, template, &caller, None, now)?);
         }
+        self.check_stopping(prepared)?;
         let uri = Uri::parse(request.request_uri()).map_err(|_| Refusal::from(Reason::Malformed))?;
         if uri.user.is_none() && uri.host.is_some() && !routing.has_further_route && self.shared.settings.names_us(&uri)
         {
@@ -67,6 +70,14 @@ impl Server {
                 refusal,
                 is_authenticated: caller.is_authenticated,
             })
+    }
+
+    /// Refuses new work once the process is about to end.
+    fn check_stopping(&self, prepared: &Prepared) -> Result<(), Refusal> {
+        if self.shared.is_stopping.load(Ordering::Relaxed) {
+            return Err(busy(Reason::Stopping, prepared.call_id_hash));
+        }
+        Ok(())
     }
 
     /// A request whose sender may send it, and which no token leads.
@@ -169,7 +180,7 @@ impl Server {
         };
         self.proxy
             .forward(forwarding, now)
-            .map_err(|reason| overloaded(reason, prepared.call_id_hash))
+            .map_err(|reason| busy(reason, prepared.call_id_hash))
     }
 }
 
@@ -206,7 +217,7 @@ fn bad_token(shared: &Shared, request: &Message) -> Refusal {
 }
 
 /// `spread` is anything that differs from call to call.
-fn overloaded(reason: Reason, spread: u64) -> Refusal {
+fn busy(reason: Reason, spread: u64) -> Refusal {
     Refusal {
         reason,
         extra: Extra::RetryAfter(RETRY_AFTER + (spread % RETRY_SPREAD) as u32),

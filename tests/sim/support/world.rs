@@ -89,6 +89,7 @@ impl Sim {
             previous: None,
         };
         let shared = Arc::new(Shared {
+            is_stopping: Default::default(),
             settings,
             location: Arc::new(Location::new([seed; 16], now)),
             authenticator: Authenticator::new(nonce_keys, u64::from(seed), 1 << 12),
@@ -260,6 +261,13 @@ impl Sim {
     pub fn nothing_else(&self) {
         let rest: Vec<String> = self.delivered.iter().map(Got::text).collect();
         assert!(rest.is_empty(), "also arrived:\n{}", rest.join("\n"));
+    }
+
+    /// As when the process was told to end.
+    pub fn stop(&mut self) {
+        self.shared
+            .is_stopping
+            .store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Whether no shard keeps anything or waits for any time.
