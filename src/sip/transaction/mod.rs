@@ -290,6 +290,3 @@ impl Transactions {
         self.is_empty() && self.wheel.is_empty() && self.transmits.is_empty() && self.events.is_empty()
     }
 }
-
-#[cfg(test)]
-mod tests;
