@@ -212,7 +212,7 @@ fn make(options: &Options) -> anyhow::Result<()> {
         accounts.push(Account {
             username: username.into(),
             password: password()?,
-            domain: domain.clone(),
+            domain: host(domain),
         });
     }
     let certificate = rcgen::generate_simple_self_signed(names.clone()).context("cannot make a certificate")?;
@@ -260,15 +260,15 @@ fn default_binds() -> Vec<Bind> {
         .collect()
 }
 
-/// The names of the domain: first the one that phones are told, an address that other machines can reach where there
-/// is one; then the others and the host's name.
+/// The names of the domain: first the one that phones are told, of IPv4 because many phones speak nothing else, and one
+/// that other machines can reach where there is one; then the others and the host's name.
 fn names(binds: &[Bind]) -> Vec<String> {
     let mut addresses: Vec<IpAddr> = binds.iter().map(|bind| bind.address).collect();
     if addresses.iter().any(IpAddr::is_unspecified) {
         addresses.extend(interfaces::addresses());
         addresses.retain(|address| !address.is_unspecified());
     }
-    addresses.sort_by_key(|address| (address.is_loopback(), address.is_ipv6()));
+    addresses.sort_by_key(|address| (address.is_ipv6(), address.is_loopback()));
     let mut names: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
     let host = fs::read_to_string("/proc/sys/kernel/hostname")
         .unwrap_or_default()
@@ -427,13 +427,13 @@ mod tests {
     }
 
     #[test]
-    fn the_domain_is_an_address_that_others_can_reach_where_there_is_one() {
+    fn the_domain_is_an_ipv4_address_that_others_can_reach_where_there_is_one() {
         let bind = |address: &str| Bind {
             address: address.parse().unwrap(),
             port: PORT,
         };
         let names = names(&[bind("127.0.0.1"), bind("fd00::1"), bind("10.0.0.7")]);
-        assert_eq!(names[..3], ["10.0.0.7", "fd00::1", "127.0.0.1"]);
+        assert_eq!(names[..3], ["10.0.0.7", "127.0.0.1", "fd00::1"]);
         assert!(names.contains(&"localhost".to_owned()));
     }
 
