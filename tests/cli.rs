@@ -227,6 +227,56 @@ fn what_user_writes_check_accepts() {
     assert_eq!(text(&output.stderr), "a.toml: 0 errors, 0 warnings\n");
 }
 
+#[test]
+fn quickstart_makes_a_private_folder_and_uses_it_again() {
+    let folder = Folder::new();
+    let port = free_port();
+    let bind = format!("127.0.0.1:{port}");
+    let quickstart = |arguments: &[&str]| {
+        let mut command = folder.command(&[&["quickstart"], arguments].concat());
+        let output = fs::File::create(folder.0.join("output")).expect("can be made");
+        let child = command
+            .stdout(output.try_clone().expect("is open"))
+            .stderr(output)
+            .spawn();
+        let mut server = Running(child.expect("runs"));
+        let reply = ask(port);
+        assert!(reply.starts_with("SIP/2.0 200 "), "{reply}");
+        assert_eq!(server.terminate(), Some(0));
+        fs::read_to_string(folder.0.join("output")).expect("was written")
+    };
+    let path = |name: &str| folder.0.join("ringbinder-quickstart").join(name);
+
+    let said = quickstart(&["--bind", &bind]);
+
+    let accounts = fs::read_to_string(path("accounts.txt")).expect("was made");
+    assert_eq!(accounts.lines().count(), 3);
+    for line in accounts.lines() {
+        let [user, password, domain] = line.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("not `username password domain`")
+        };
+        assert!(!user.is_empty() && password.len() >= 20);
+        assert_eq!(domain, "127.0.0.1");
+        assert!(!said.contains(password), "a password was printed without a terminal");
+    }
+    assert!(said.contains("accounts.txt"), "{said}");
+    assert_eq!(mode(&path("")), 0o700);
+    for name in ["accounts.txt", "key.pem", "ringbinder.toml"] {
+        assert_eq!(mode(&path(name)), 0o600, "{name}");
+    }
+    let checked = folder.run(&["check", "ringbinder-quickstart/ringbinder.toml"]);
+    assert!(
+        text(&checked.stderr).ends_with(": 0 errors, 0 warnings\n"),
+        "{}",
+        text(&checked.stderr)
+    );
+
+    let said = quickstart(&[]);
+
+    assert!(said.contains("used again"), "{said}");
+    assert_eq!(fs::read_to_string(path("accounts.txt")).expect("is there"), accounts);
+}
+
 /// A configuration without anything to warn of.
 fn configuration(port: u16) -> String {
     format!(
