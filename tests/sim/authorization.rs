@@ -168,6 +168,32 @@ fn credentials_for_another_request_uri_are_refused() {
 }
 
 #[test]
+fn credentials_for_a_call_to_one_user_are_none_for_another() {
+    let mut sim = Sim::new();
+    let alice = sim.registered("alice");
+    sim.registered("bob");
+    sim.registered("carol");
+    sim.host("elsewhere.net", &["203.0.113.5"]);
+    for (called, signed, expected) in [
+        ("sip:carol@example.com", BOB, "400"),
+        ("sip:bob@elsewhere.net", BOB, "400"),
+        ("sip:carl@elsewhere.net", BOB, "400"),
+        (BOB, "sip:example.com", "100"),
+        (BOB, "sip:192.0.2.1:5060", "100"),
+        (BOB, "sip:bob@sip.example.com:5060;transport=udp", "100"),
+    ] {
+        let draft = sim.draft(&alice, "INVITE", called);
+        sim.send(&alice, &draft);
+        let challenge = sim.expect(&alice, "407");
+        let draft = sim
+            .authorized(&alice, &draft.with_uri(signed), &challenge)
+            .with_uri(called);
+        sim.send(&alice, &draft);
+        sim.expect(&alice, expected);
+    }
+}
+
+#[test]
 fn from_must_be_the_users_own_or_an_identity_or_anonymous() {
     let mut sim = Sim::new();
     let (carol, bob) = (sim.phone("carol"), sim.registered("bob"));

@@ -9,6 +9,7 @@ use crate::sip::location::AddressOfRecord;
 use crate::sip::message::Message;
 use crate::sip::message::credentials::{Credentials, CredentialsError};
 use crate::sip::message::header::HeaderName;
+use crate::sip::message::method::Method;
 use crate::sip::message::uri::{Scheme, Uri};
 use crate::sip::reason::{Extra, Reason, Refusal};
 use crate::sip::shared::Shared;
@@ -71,7 +72,9 @@ pub fn present(shared: &Shared, request: &Message, name: HeaderName, only: Optio
     Presented::Nothing
 }
 
-/// RFC 7616 §3.4.6: the digest uri must be the Request-URI; lenient, it may be another name for this server.
+/// RFC 7616 §3.4.6: the digest uri must be the Request-URI; lenient, it may be another name for this server. Outside
+/// REGISTER a user part must be the one that is called all the same: a callee may challenge the caller with a nonce of
+/// ours, and the answer, which is for a call to that callee, must not be good for a call to anybody else.
 fn digest_uri_matches(shared: &Shared, domain: &Domain, request: &Message, digest_uri: &[u8]) -> bool {
     if digest_uri == request.request_uri() {
         return true;
@@ -79,10 +82,18 @@ fn digest_uri_matches(shared: &Shared, domain: &Domain, request: &Message, diges
     let Ok(stated) = Uri::parse(digest_uri) else {
         return false;
     };
-    if Uri::parse(request.request_uri()).is_ok_and(|uri| uri.equivalent(&stated)) {
+    let Ok(called) = Uri::parse(request.request_uri()) else {
+        return false;
+    };
+    if called.equivalent(&stated) {
         return true;
     }
-    !domain.auth.strict_uri && shared.settings.names_us(&stated)
+    if domain.auth.strict_uri || !shared.settings.names_us(&stated) {
+        return false;
+    }
+    request.method() == Method::Register
+        || stated.user.is_none()
+        || (stated.user_unescaped() == called.user_unescaped() && shared.settings.names_us(&called))
 }
 
 /// Decides whether an out-of-dialog `request` may go on, by its credentials and, without them, by the called domain's
