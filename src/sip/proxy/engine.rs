@@ -11,7 +11,8 @@ use hashbrown::HashMap;
 use siphasher::sip::SipHasher13;
 
 use super::forwarding::{self, Template};
-use super::response_context::{Candidate, ResponseContext, Way};
+use super::response_context::ResponseContext;
+use super::targets::{Candidate, Way};
 use crate::sip::hop::{ConnectionId, Flow, Hop, Target};
 use crate::sip::message::header::HeaderName;
 use crate::sip::message::splice::Splice;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::{BufMut, BytesMut};
 
-use super::response_context::Candidate;
+use super::targets::Candidate;
 use super::token::{self, Sides};
 use super::validation::{Reach, write_loop_part};
 use crate::sip::hop::{Flow, Target, Transport};

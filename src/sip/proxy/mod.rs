@@ -33,8 +33,8 @@ use crate::sip::transaction::{ClientId, Event, Matched, ServerId, ServerKey};
 use contexts::{ContextId, Contexts};
 use engine::Engine;
 use forwarding::Template;
-use response_context::{Phase, ResponseContext, Way};
-use targets::Candidates;
+use response_context::{Phase, ResponseContext};
+use targets::{Candidates, Way};
 
 /// A request that goes on, with all that has been decided about it.
 #[derive(Debug)]
@@ -120,13 +120,7 @@ impl Proxy {
     }
 
     /// Forwards an ACK for a 2xx, which has no transaction (§16.11): to `candidate`'s way, and forgotten.
-    pub fn forward_ack(
-        &mut self,
-        request: &Message,
-        flow: &Flow,
-        candidate: response_context::Candidate,
-        template: &Template,
-    ) {
+    pub fn forward_ack(&mut self, request: &Message, flow: &Flow, candidate: targets::Candidate, template: &Template) {
         self.engine.forward_stateless(request, flow, &candidate, template);
     }
 
@@ -145,7 +139,7 @@ impl Proxy {
     }
 
     /// The candidate that answered the INVITE of this dialog, while its response context lives.
-    pub fn answered_by(&self, request: &Message) -> Option<response_context::Candidate> {
+    pub fn answered_by(&self, request: &Message) -> Option<targets::Candidate> {
         let id = *self.answered.get(&dialog_hash(&self.engine, request)?)?;
         let context = self.contexts.get(id)?;
         let to_tag = request.to()?.tag()?;

@@ -2,8 +2,6 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-
 use crate::sip::hop::{Flow, Hop, Target};
 use crate::sip::message::Message;
 use crate::sip::message::header::HeaderName;
@@ -11,6 +9,7 @@ use crate::sip::reason::Reason;
 use crate::sip::transaction::{ClientId, Kind, ServerId, TimerHandle};
 
 use super::forwarding::Template;
+use super::targets::Candidate;
 
 /// One request and the branches it was forwarded on.
 #[derive(Debug)]
@@ -58,30 +57,6 @@ pub enum Phase {
     Declined,
     /// A final response has been sent; of an INVITE further 2xx still pass.
     Answered,
-}
-
-/// Somebody to be tried.
-#[derive(Clone, Debug)]
-pub struct Candidate {
-    /// The Request-URI of the branch.
-    pub uri: Bytes,
-    /// Route values to be put first (a stored Path), joined by commas; perhaps empty.
-    pub path: Bytes,
-    /// The way to go: a flow, or resolution of the first Route or the Request-URI.
-    pub way: Way,
-    /// The group: those with a higher one are tried first.
-    pub group: u16,
-}
-
-/// How a candidate is reached.
-#[derive(Clone, Debug)]
-pub enum Way {
-    /// Over the flow by which its binding was made.
-    Flow(Flow),
-    /// Over this target, and if it is a dead flow, at the address it had.
-    Token(Target),
-    /// By resolving the first Route, else the Request-URI (RFC 3263).
-    Resolve,
 }
 
 /// One branch.

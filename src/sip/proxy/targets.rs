@@ -5,10 +5,33 @@ use std::time::Instant;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::response_context::{Candidate, Way};
 use crate::sip::domain::{Domain, ForkOrder};
-use crate::sip::hop::Flow;
+use crate::sip::hop::{Flow, Target};
 use crate::sip::location::{AddressOfRecord, Location};
+
+/// Somebody to be tried.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The Request-URI of the branch.
+    pub uri: Bytes,
+    /// Route values to be put first (a stored Path), joined by commas; perhaps empty.
+    pub path: Bytes,
+    /// The way to go: a flow, or resolution of the first Route or the Request-URI.
+    pub way: Way,
+    /// The group: those with a higher one are tried first.
+    pub group: u16,
+}
+
+/// How a candidate is reached.
+#[derive(Clone, Debug)]
+pub enum Way {
+    /// Over the flow by which its binding was made.
+    Flow(Flow),
+    /// Over this target, and if it is a dead flow, at the address it had.
+    Token(Target),
+    /// By resolving the first Route, else the Request-URI (RFC 3263).
+    Resolve,
+}
 
 /// The candidates of one request.
 pub type Candidates = SmallVec<[Candidate; 2]>;
