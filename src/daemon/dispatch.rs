@@ -34,8 +34,10 @@ struct Scratch {
     /// The shard and the place in `inputs` of each.
     order: Vec<(u16, u32)>,
     outputs: Vec<Output>,
-    /// For each listener what is to be sent from it.
-    datagrams: Vec<Vec<Datagram<Origin>>>,
+    /// What is to be sent from one listener.
+    datagrams: Vec<Datagram<Origin>>,
+    /// That listener.
+    listener: usize,
     /// The tasks of connections that have something to write.
     wakers: Vec<Waker>,
     unreachable: Vec<Origin>,
@@ -44,15 +46,11 @@ struct Scratch {
 impl Dispatch {
     /// The dispatch of worker `index`, which has these sockets.
     pub fn new(node: Arc<Node>, index: usize, udp: Box<[UdpListener]>) -> Dispatch {
-        let scratch = Scratch {
-            datagrams: udp.iter().map(|_| Vec::new()).collect(),
-            ..Scratch::default()
-        };
         Dispatch {
             node,
             index,
             udp,
-            scratch: RefCell::new(scratch),
+            scratch: RefCell::default(),
         }
     }
 
@@ -160,7 +158,11 @@ impl Dispatch {
             scratch.unreachable.extend(origin);
             return;
         };
-        scratch.datagrams[listener].push(Datagram {
+        if listener != scratch.listener {
+            self.send_datagrams(scratch);
+            scratch.listener = listener;
+        }
+        scratch.datagrams.push(Datagram {
             payload,
             local,
             remote: target.remote(),
@@ -179,6 +181,7 @@ impl Dispatch {
     }
 
     fn queue_on_stream(&self, scratch: &mut Scratch, payload: Bytes, target: Target, origin: Option<Origin>) {
+        self.send_datagrams(scratch);
         let pushed = match target {
             Target::Flow(Flow { connection: None, .. }) => Err(Unwritable),
             Target::Flow(Flow {
@@ -209,13 +212,17 @@ impl Dispatch {
         }
     }
 
+    /// Sends the datagrams that wait. They must not wait for what a shard said after them and what leaves otherwise:
+    /// a fast callee's 200 would overtake the caller's 100.
+    fn send_datagrams(&self, scratch: &mut Scratch) {
+        if !scratch.datagrams.is_empty() {
+            self.udp[scratch.listener].send(&mut scratch.datagrams, &mut scratch.unreachable);
+        }
+    }
+
     /// Sends what is queued; what could not be sent becomes inputs.
     fn send(&self, scratch: &mut Scratch) {
-        for (listener, datagrams) in self.udp.iter().zip(&mut scratch.datagrams) {
-            if !datagrams.is_empty() {
-                listener.send(datagrams, &mut scratch.unreachable);
-            }
-        }
+        self.send_datagrams(scratch);
         for waker in scratch.wakers.drain(..) {
             waker.wake();
         }
