@@ -1,0 +1,15 @@
+//! The real process on loopback, with SIPp, baresip, and phones of our own.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
+mod addresses;
+mod baresip;
+mod calls;
+mod fork;
+mod in_dialog;
+mod plain_sipp;
+mod quickstart;
+mod register;
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "shared with the load tests")]
+mod support;
