@@ -650,6 +650,30 @@ fn the_oldest_gives_way_where_that_is_the_policy() {
 }
 
 #[test]
+fn who_cannot_be_reached_gives_way_where_that_is_the_policy() {
+    let mut sim = Sim::with(|domain| domain.registrar.overflow = Overflow::ReplaceUnreachable);
+    let bob = sim.registered("bob");
+    let phones: Vec<Phone> = (0..10).map(|_| sim.registered_over("alice", Transport::Tls)).collect();
+    let eleventh = sim.phone("alice");
+    let draft = sim.draft(&eleventh, "REGISTER", URI);
+    assert_eq!(refusal(&mut sim, &eleventh, &draft), 403);
+
+    // Nobody knows that the connection is dead until something is sent over it.
+    sim.close(&phones[4]);
+    sim.invite(&bob, "sip:alice@example.com");
+    let ok = sim.register(&eleventh);
+    let listed = contacts(&ok);
+    assert_eq!(listed.len(), 10);
+    assert!(
+        !listed.iter().any(|contact| contact.contains(&phones[4].contact)),
+        "{listed:?}"
+    );
+    let twelfth = sim.phone("alice");
+    let draft = sim.draft(&twelfth, "REGISTER", URI);
+    assert_eq!(refusal(&mut sim, &twelfth, &draft), 403);
+}
+
+#[test]
 fn several_contacts_are_bound_at_once_or_not_at_all() {
     let mut sim = Sim::new();
     let alice = sim.phone("alice");

@@ -332,6 +332,9 @@ pub fn unreachable(engine: &mut Engine, id: ContextId, context: &mut ResponseCon
     if branch.state == BranchState::Completed {
         return;
     }
+    if let Way::Flow(flow) = &branch.candidate.way {
+        targets::mark_unreachable(&engine.shared, &context.request, flow);
+    }
     let may_go_on = context.phase == Phase::Collecting;
     let fallback = if may_go_on && branch.hops.is_empty() && !branch.has_fallen_back {
         fallback(branch)

@@ -8,6 +8,9 @@ use smallvec::SmallVec;
 use crate::sip::domain::{Domain, ForkOrder};
 use crate::sip::hop::{Flow, Target};
 use crate::sip::location::{AddressOfRecord, Location};
+use crate::sip::message::Message;
+use crate::sip::message::uri::Uri;
+use crate::sip::shared::Shared;
 
 /// Somebody to be tried.
 #[derive(Clone, Debug)]
@@ -66,6 +69,17 @@ pub fn bindings(
     });
     candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.group));
     candidates
+}
+
+/// Notes that the binding by which `request` was to go over `flow` cannot be reached by it, so that it may give way to
+/// a new one ([`Overflow::ReplaceUnreachable`](crate::sip::location::Overflow)).
+pub fn mark_unreachable(shared: &Shared, request: &Message, flow: &Flow) {
+    let aor = Uri::parse(request.request_uri())
+        .ok()
+        .and_then(|uri| AddressOfRecord::new(&uri, &shared.settings.domains));
+    if let Some((aor, _)) = aor {
+        shared.location.mark_unreachable(&aor, flow);
+    }
 }
 
 /// What lies elsewhere: found by resolving the first Route or `uri` itself.

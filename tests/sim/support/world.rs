@@ -52,6 +52,8 @@ pub struct Sim {
 
 /// Shards of the server. More than one, so that tests do not depend on everything being in the same.
 const SHARDS: u16 = 3;
+/// The key of Record-Route tokens, which all servers have unless a test says otherwise.
+const TOKEN_KEY: [u8; 16] = [42; 16];
 /// More timers than this at one instant mean that time stands still.
 const TIMERS_AT_ONCE: usize = 100_000;
 
@@ -70,19 +72,24 @@ impl Sim {
         Sim::serving(vec![domain, self::domain("example.org", &["olga"])], 1)
     }
 
-    /// The same as [`Sim::new`], but each shard may have only so many server transactions.
-    pub fn with_transactions(max: usize) -> Sim {
-        let mut settings = settings(vec![domain("example.com", &["alice", "bob"])]);
-        settings.transaction.max = max;
-        Sim::of(settings, 1)
+    /// A server of `example.com`, with changes to what holds for all domains.
+    pub fn with_settings(change: impl FnOnce(&mut Settings)) -> Sim {
+        let mut settings = settings(vec![domain("example.com", &["alice", "bob", "carol", "dave"])]);
+        change(&mut settings);
+        Sim::of(settings, 1, TOKEN_KEY)
+    }
+
+    /// A server of `example.com` that has just started, whose Record-Route tokens are made with `key`.
+    pub fn with_token_key(key: [u8; 16]) -> Sim {
+        Sim::of(settings(vec![domain("example.com", &["alice", "bob"])]), 3, key)
     }
 
     /// A server of `domains` whose seeds and keys come from `seed`.
     pub fn serving(domains: Vec<Domain>, seed: u8) -> Sim {
-        Sim::of(settings(domains), seed)
+        Sim::of(settings(domains), seed, TOKEN_KEY)
     }
 
-    fn of(settings: Settings, seed: u8) -> Sim {
+    fn of(settings: Settings, seed: u8, token: [u8; 16]) -> Sim {
         let now = Instant::now();
         let nonce_keys = digest::Keys {
             current: [seed; 16],
@@ -99,7 +106,7 @@ impl Sim {
                 unix: Duration::from_secs(1_800_000_000),
             },
             keys: Keys {
-                token: [42; 16],
+                token,
                 hash: [seed; 16],
             },
         });
