@@ -318,6 +318,46 @@ fn a_refusal_of_an_authenticated_caller_is_repeated_until_its_ack() {
 }
 
 #[test]
+fn users_of_one_domain_call_those_of_another() {
+    let mut sim = Sim::new();
+    let bob = sim.registered("bob");
+    let mut olga = sim.phone("olga");
+    olga.domain = "example.org".to_owned();
+    sim.register(&olga);
+    sim.invite(&olga, BOB);
+    sim.expect(&bob, "INVITE");
+    sim.invite(&bob, "sip:olga@example.org");
+    sim.expect(&olga, "INVITE");
+    // The right password of one domain is no leave to speak for another.
+    let draft = sim.draft(&olga, "MESSAGE", "sip:olga@example.org");
+    sim.send(&olga, &draft);
+    let challenge = sim.expect(&olga, "407");
+    let signed = sim.authorized(&olga, &draft.set("From", "<sip:alice@example.com>;tag=1"), &challenge);
+    sim.send(&olga, &signed);
+    assert_eq!(sim.expect(&olga, "403").reason().as_deref(), Some("caller-id-invalid"));
+}
+
+#[test]
+fn the_credentials_for_us_are_found_among_others() {
+    let mut sim = Sim::new();
+    let (alice, bob) = (sim.phone("alice"), sim.registered("bob"));
+    let draft = sim.draft(&alice, "MESSAGE", BOB);
+    sim.send(&alice, &draft);
+    let challenge = sim.expect(&alice, "407");
+    let other = "Digest username=\"alice\", realm=\"elsewhere.net\", nonce=\"n\", uri=\"u\", response=\"r\"";
+    let signed = sim.authorized(&alice, &draft, &challenge);
+    let ours = signed.header("Proxy-Authorization").to_owned();
+    let draft = signed
+        .without("Proxy-Authorization")
+        .add("Proxy-Authorization", "Basic YWxpY2U=")
+        .add("Proxy-Authorization", other)
+        .add("Proxy-Authorization", &ours);
+    sim.send(&alice, &draft);
+    let got = sim.expect(&bob, "MESSAGE");
+    assert_eq!(got.lines("Proxy-Authorization"), ["Basic YWxpY2U=", other]);
+}
+
+#[test]
 fn nothing_is_relayed_for_strangers() {
     for calling in [UriCalling::Internal, UriCalling::Disabled, UriCalling::Unrestricted] {
         let mut sim = Sim::with(|domain| domain.uri_calling = calling);

@@ -391,6 +391,86 @@ fn an_early_dialog_has_its_way_too() {
     sim.expect(&alice, "200");
 }
 
+#[test]
+fn notifications_come_back_by_the_way_of_their_subscription() {
+    let mut sim = Sim::new();
+    let (alice, bob) = behind_nat(&mut sim, Transport::Tls, Transport::Udp);
+    for method in ["SUBSCRIBE", "REFER"] {
+        let draft = sim
+            .draft(&alice, method, BOB)
+            .set("Contact", &format!("<{}>", alice.contact));
+        sim.send_authorized(&alice, &draft);
+        let request = sim.expect(&bob, method);
+        let answer = sim.respond(&bob, &request, "202 Accepted");
+        sim.expect(&alice, "202");
+        let mut notifier = Dialog::of_callee(&request, &answer);
+        let notify = notifier.request(&mut sim, &bob, "NOTIFY").add("Event", "presence");
+        sim.send(&bob, &notify);
+        let got = sim.expect(&alice, "NOTIFY");
+        assert_eq!((got.uri(), got.flow), (&*alice.contact, alice.flow));
+        sim.respond(&alice, &got, "200 OK");
+        sim.expect(&bob, "200");
+    }
+    sim.nothing_else();
+}
+
+#[test]
+fn a_dialog_between_ipv4_and_ipv6_goes_both_ways() {
+    let mut sim = Sim::new();
+    let alice = sim.registered("alice");
+    let mut bob = sim.phone("bob");
+    bob.flow.local = sim.local(Transport::Udp, true);
+    bob.flow.remote = "[2001:db8::77]:5062".parse().unwrap();
+    bob.contact = "sip:bob@[2001:db8::77]:5062".to_owned();
+    sim.register(&bob);
+    let mut call = answered(&mut sim, &alice, &bob);
+    assert_eq!(call.caller.routes.len(), 2);
+    let ack = call.caller.ack(&mut sim, &alice);
+    sim.send(&alice, &ack);
+    let got = sim.expect(&bob, "ACK");
+    assert!(!got.has("Route"), "{}", got.text());
+    let bye = call.callee.request(&mut sim, &bob, "BYE");
+    sim.send(&bob, &bye);
+    let got = sim.expect(&alice, "BYE");
+    assert!(!got.has("Route"), "{}", got.text());
+    sim.respond(&alice, &got, "200 OK");
+    sim.expect(&bob, "200");
+}
+
+#[test]
+fn a_reinvite_is_cancelled_like_any_other() {
+    let mut sim = Sim::new();
+    let (alice, bob) = behind_nat(&mut sim, Transport::Udp, Transport::Tls);
+    let mut call = answered(&mut sim, &alice, &bob);
+    let reinvite = call.callee.request(&mut sim, &bob, "INVITE");
+    sim.send(&bob, &reinvite);
+    sim.expect(&bob, "100");
+    let got = sim.expect(&alice, "INVITE");
+    sim.ring(&bob, &alice, &got);
+    sim.send(&bob, &reinvite.cancel());
+    sim.expect(&bob, "200");
+    let cancel = sim.expect(&alice, "CANCEL");
+    assert_eq!(cancel.branch(), got.branch());
+    sim.respond(&alice, &got, "487 Request Terminated");
+    sim.expect(&alice, "ACK");
+    sim.expect(&bob, "487");
+}
+
+#[test]
+fn a_key_of_another_installation_makes_no_token_of_ours() {
+    let mut other = Sim::with_settings(|_| {});
+    let mut sim = Sim::with_token_key([7; 16]);
+    let (alice, bob) = behind_nat(&mut other, Transport::Udp, Transport::Udp);
+    let mut call = answered(&mut other, &alice, &bob);
+    let bye = call.caller.request(&mut other, &alice, "BYE");
+    sim.send(&alice, &bye);
+    sim.expect(&alice, "407");
+    // With the key kept, the dialog outlives a restart.
+    let mut sim = Sim::with_token_key([42; 16]);
+    sim.send(&alice, &bye);
+    sim.expect(&bob, "BYE");
+}
+
 // What `sipp -sn uac` sends: a To tag, no Route, and the AOR as Request-URI.
 
 #[test]

@@ -414,7 +414,7 @@ fn over_a_stream_the_ack_ends_everything_at_once() {
 
 #[test]
 fn the_maximum_of_transactions_is_answered_503_and_keeps_nothing_more() {
-    let mut sim = Sim::with_transactions(2);
+    let mut sim = Sim::with_settings(|settings| settings.transaction.max = 2);
     let (alice, bob) = (sim.registered("alice"), sim.registered("bob"));
     sim.advance(Duration::from_secs(60));
     let (mut kinds, mut pauses) = (Vec::new(), BTreeSet::new());

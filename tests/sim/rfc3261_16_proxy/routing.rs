@@ -308,3 +308,129 @@ fn requests_that_make_no_dialog_are_not_recorded() {
         sim.delivered.clear();
     }
 }
+
+#[test]
+fn sips_is_recorded_as_sips() {
+    let mut sim = Sim::new();
+    let alice = sim.registered_over("alice", Transport::Tls);
+    let bob = sim.registered_over("bob", Transport::Tls);
+    sim.invite(&alice, "sips:bob@example.com");
+    let invite = sim.expect(&bob, "INVITE");
+    let [ours] = invite.values("Record-Route")[..] else {
+        panic!("{}", invite.text());
+    };
+    assert!(ours.starts_with("<sips:"), "{ours}");
+}
+
+#[test]
+fn what_a_listener_advertises_is_our_name() {
+    let mut sim = Sim::with_settings(|settings| {
+        for listener in &mut settings.listeners {
+            listener.advertise = match listener.transport {
+                Transport::Tcp => Some("nat.example.net:7060".into()),
+                _ => Some("203.0.113.200".into()),
+            };
+        }
+    });
+    let (alice, bob) = (sim.registered_over("alice", Transport::Tcp), sim.registered("bob"));
+    let draft = sim
+        .draft(&alice, "INVITE", BOB)
+        .add("Route", "<sip:nat.example.net:7060;transport=tcp;lr>");
+    let sent = sim.invite_with(&alice, &draft);
+    let invite = sim.expect(&bob, "INVITE");
+    let via = invite.values("Via")[0];
+    assert!(via.starts_with("SIP/2.0/UDP 203.0.113.200:5060;"), "{via}");
+    let [to_bob, to_alice] = invite.values("Record-Route")[..] else {
+        panic!("{}", invite.text());
+    };
+    assert!(to_bob.ends_with("@203.0.113.200:5060;lr>"), "{to_bob}");
+    assert!(
+        to_alice.ends_with("@nat.example.net:7060;transport=tcp;lr>"),
+        "{to_alice}"
+    );
+
+    sim.respond(&bob, &invite, "200 OK");
+    let ok = sim.expect(&alice, "200");
+    let ack = Dialog::of_caller(&sent, &ok).ack(&mut sim, &alice);
+    sim.send(&alice, &ack);
+    assert!(!sim.expect(&bob, "ACK").has("Route"));
+}
+
+#[test]
+fn a_wildcard_listener_goes_by_the_addresses_of_the_machine() {
+    let mut sim = Sim::with_settings(|settings| {
+        settings.local_addresses = vec!["192.0.2.1".parse().unwrap()];
+        for listener in &mut settings.listeners {
+            if listener.bind.is_ipv4() {
+                listener.bind.set_ip([0, 0, 0, 0].into());
+            }
+        }
+    });
+    let mut phone = |user: &str| {
+        let mut phone = sim.phone(user);
+        phone.flow.local = "192.0.2.1:5060".parse().unwrap();
+        sim.register(&phone);
+        phone
+    };
+    let (alice, bob) = (phone("alice"), phone("bob"));
+    let draft = sim.draft(&alice, "INVITE", BOB).add("Route", "<sip:192.0.2.1;lr>");
+    sim.invite_with(&alice, &draft);
+    let invite = sim.expect(&bob, "INVITE");
+    assert!(!invite.has("Route"), "{}", invite.text());
+    assert!(
+        invite.values("Via")[0].starts_with("SIP/2.0/UDP 192.0.2.1:5060;"),
+        "{}",
+        invite.text()
+    );
+    assert!(
+        invite.header("Record-Route").contains("@192.0.2.1:5060;lr>"),
+        "{}",
+        invite.text()
+    );
+}
+
+#[test]
+fn a_request_to_our_address_with_a_user_is_nobodys() {
+    let mut sim = Sim::new();
+    let (alice, _) = caller_and_phones(&mut sim, 1);
+    let draft = sim.draft(&alice, "INVITE", "sip:bob@192.0.2.1:5060");
+    sim.send_authorized(&alice, &draft);
+    sim.expect(&alice, "404");
+}
+
+#[test]
+fn redirections_are_followed_where_that_is_switched_on() {
+    let mut sim = Sim::with_settings(|settings| settings.recurse = true);
+    let (alice, phones) = caller_and_phones(&mut sim, 2);
+    let (carol, peer) = (sim.registered("carol"), sim.peer(Transport::Udp, "203.0.113.5:5060"));
+    sim.invite(&alice, BOB);
+    let invites: Vec<_> = phones.iter().map(|phone| sim.expect(phone, "INVITE")).collect();
+    let answer = sim.answer(&phones[0], &invites[0], "302 Moved Temporarily");
+    let contacts = format!(
+        "<sip:carol@example.com>, <sip:carl@203.0.113.5>, <{}>",
+        phones[1].contact
+    );
+    sim.deliver(&invites[0].flow, answer.add("Contact", &contacts).bytes());
+    sim.expect(&phones[0], "ACK");
+    assert_eq!(sim.expect(&carol, "INVITE").uri(), carol.contact);
+    let invite = sim.expect(&peer, "INVITE");
+    assert_eq!(invite.uri(), "sip:carl@203.0.113.5");
+    // Who was tried is not tried again.
+    sim.nothing_else();
+    sim.respond(&peer, &invite, "200 OK");
+    sim.expect(&alice, "200");
+    sim.nothing_else();
+}
+
+#[test]
+fn redirections_in_a_circle_come_to_an_end() {
+    let mut sim = Sim::with_settings(|settings| settings.recurse = true);
+    let (alice, phones) = caller_and_phones(&mut sim, 1);
+    sim.invite(&alice, BOB);
+    let invite = sim.expect(&phones[0], "INVITE");
+    let answer = sim.answer(&phones[0], &invite, "302 Moved Temporarily");
+    sim.deliver(&invite.flow, answer.add("Contact", "<sip:bob@example.com>").bytes());
+    sim.expect(&phones[0], "ACK");
+    sim.expect(&alice, "302");
+    sim.nothing_else();
+}

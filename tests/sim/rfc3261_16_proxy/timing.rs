@@ -171,6 +171,28 @@ fn the_caller_may_cancel_before_the_ring_timeout() {
 }
 
 #[test]
+fn the_ring_timeout_does_not_wait_for_a_name_to_be_looked_up() {
+    let mut sim = Sim::with(|domain| domain.ring_timeout = Some(Duration::from_secs(5)));
+    let alice = sim.registered("alice");
+    let bob = sim.phone("bob");
+    let draft = sim
+        .draft(&bob, "REGISTER", "sip:example.com")
+        .add("Path", "<sip:edge.example.net;lr>");
+    sim.send_authorized(&bob, &draft);
+    sim.expect(&bob, "200");
+    sim.host("edge.example.net", &["203.0.113.20"]);
+    sim.holds_questions = true;
+    let sent = sim.invite(&alice, BOB);
+    sim.advance(Duration::from_millis(5_100));
+    let timeout = sim.expect(&alice, "408");
+    sim.send(&alice, &sent.ack(&timeout));
+    sim.answer_questions();
+    sim.nothing_else();
+    sim.advance(Duration::from_secs(60));
+    assert!(sim.is_idle());
+}
+
+#[test]
 fn an_invite_that_nobody_answers_is_a_408() {
     let mut sim = Sim::new();
     let (alice, phones) = caller_and_phones(&mut sim, 2);
