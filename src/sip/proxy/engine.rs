@@ -99,6 +99,7 @@ impl Engine {
     pub fn refuse(&mut self, context: &ResponseContext, reason: Reason, now: Instant) {
         let warn = context.is_authenticated;
         let request = &context.request;
+        tracing::debug!(reason = reason.name(), remote = %context.flow.remote, "refused");
         let shared = self.shared.clone();
         let write = |out: &mut BytesMut| {
             if warn {
