@@ -41,6 +41,7 @@ impl Storm {
             "INVITE" => self.receive_invite(end, got),
             "ACK" => self.receive_ack(end, got),
             "CANCEL" => self.receive_cancel(end, got),
+            "MESSAGE" => self.receive_text(end, got),
             _ => {
                 let answer = Draft::response(got, "200 OK", None);
                 self.send(end, &answer);
@@ -127,7 +128,11 @@ impl Storm {
         };
         let code: u16 = status[..3].parse().unwrap();
         let tag = (code > 100).then_some(&*leg.tag);
-        let answer = Draft::response(&leg.invite, status, tag).add("Contact", &format!("<{}>", phone.contact));
+        let contact = match code {
+            300..=399 if phone.user != "carol" => "sip:carol@example.com",
+            _ => &phone.contact,
+        };
+        let answer = Draft::response(&leg.invite, status, tag).add("Contact", &format!("<{contact}>"));
         leg.answer = Some(answer.clone());
         if code >= 200 {
             leg.final_status = Some(code);

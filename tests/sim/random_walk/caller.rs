@@ -35,10 +35,14 @@ impl Storm {
             return;
         }
         let phone = self.ends[end].phone.clone();
-        let invite = self
+        let mut invite = self
             .sim
             .draft(&phone, "INVITE", uri)
             .body("application/sdp", b"v=0\r\n");
+        if self.random.chance(20) {
+            let breadth = (1 + self.random.below(4)).to_string();
+            invite = invite.add("Max-Breadth", &breadth);
+        }
         let call_id = invite.header("Call-ID").to_owned();
         let call = Call {
             invite: invite.clone(),
@@ -93,6 +97,9 @@ impl Storm {
     }
 
     pub fn receive_response(&mut self, end: usize, got: &Got) {
+        if got.method() == "MESSAGE" {
+            return self.receive_reply(end, got);
+        }
         let call_id = got.header("Call-ID").to_owned();
         let tag = got.to_tag().unwrap_or_default().to_owned();
         let Some(call) = self.ends[end].calls.get_mut(&call_id) else {
@@ -186,7 +193,7 @@ impl Storm {
                 let talk = calls.get(call_id)?.dialogs.get(tag).filter(|talk| !talk.is_over)?;
                 talk.bye.clone()
             }
-            Resend::Final { .. } => None,
+            Resend::Text { .. } | Resend::Final { .. } => None,
         }
     }
 

@@ -5,15 +5,20 @@
 mod callee;
 mod caller;
 mod network;
+mod texter;
 
 use std::time::Duration;
 
 use network::{End, Event, Faults, Storm};
+use ringbinder::sip::domain::{Domains, ForkOrder};
 
-use crate::support::{Random, Sim};
+use crate::support::{Random, Sim, domain};
 
 /// How many storms each test goes through, one per seed.
 const SEEDS: u64 = 50;
+
+/// Who is called.
+const CALLEES: [&str; 3] = ["bob", "carol", "dave"];
 
 #[test]
 fn on_a_good_network() {
@@ -73,17 +78,30 @@ fn seeds() -> std::ops::Range<u64> {
     }
 }
 
-/// Three callees with up to six phones each, and callers with what they will do.
+/// A server with settings drawn by lot, three callees with up to six phones each, and callers with what they will do.
 fn storm(faults: Faults) -> Storm {
     let mut random = Random::new(faults.seed);
-    let ring_timeout = random.chance(70).then(|| Duration::from_secs(20 + random.below(40)));
-    let mut sim = Sim::with(|domain| domain.ring_timeout = ring_timeout);
+    let mut domain = domain("example.com", &["alice", "bob", "carol", "dave"]);
+    domain.ring_timeout = random.chance(70).then(|| Duration::from_secs(20 + random.below(40)));
+    if random.chance(30) {
+        domain.fork = ForkOrder::Priority;
+    }
+    let mut sim = Sim::with_settings(|settings| {
+        settings.domains = Domains::new(vec![domain]);
+        settings.recurse = random.chance(30);
+    });
     sim.is_traced = std::env::var("SEED").is_ok();
     let mut ends = Vec::new();
-    for user in ["bob", "carol", "dave"] {
+    for user in CALLEES {
         for _ in 0..1 + random.below(6) {
-            let transport = network::transport(&mut random);
-            ends.push(End::new(sim.registered_over(user, transport)));
+            let phone = sim.phone_over(user, network::transport(&mut random));
+            let contact = format!("<{}>;q=0.{}", phone.contact, random.below(4));
+            let draft = sim
+                .draft(&phone, "REGISTER", "sip:example.com")
+                .set("Contact", &contact);
+            sim.send_authorized(&phone, &draft);
+            sim.expect(&phone, "200");
+            ends.push(End::new(phone));
         }
     }
     let callees = ends.len();
@@ -93,12 +111,16 @@ fn storm(faults: Faults) -> Storm {
     }
     let (start, accidents) = (sim.now, faults.accidents);
     let mut storm = Storm::new(sim, random, faults, ends);
-    for _ in 0..12 {
+    for _ in 0..16 {
         let end = callees + storm.random.below(4) as usize;
-        let callee = ["bob", "carol", "dave"][storm.random.below(3) as usize];
+        let callee = CALLEES[storm.random.below(3) as usize];
         let at = start + storm.time(20_000);
         let uri = format!("sip:{callee}@example.com");
-        storm.at(at, Event::Call { end, uri });
+        let event = match storm.random.chance(75) {
+            true => Event::Call { end, uri },
+            false => Event::Text { end, uri },
+        };
+        storm.at(at, event);
     }
     for _ in 0..accidents {
         let end = storm.random.below(storm.ends.len() as u64) as usize;
@@ -127,6 +149,9 @@ fn check(storm: &mut Storm, seed: u64) {
             // A phone that has gone does not answer the BYE.
             let is_over = storm.has_accidents() || call.dialogs.values().all(|talk| talk.is_over);
             assert!(is_over, "seed {seed}: {call_id} is not over");
+        }
+        for (call_id, text) in &end.texts {
+            assert!(text.finals.len() <= 1, "seed {seed}: {call_id} got {:?}", text.finals);
         }
         for (branch, leg) in &end.legs {
             let was_heard = storm

@@ -8,6 +8,7 @@ use ringbinder::sip::hop::Transport;
 
 use super::callee::Leg;
 use super::caller::Call;
+use super::texter::Text;
 use crate::support::{Draft, Got, Phone, Random, Sim};
 
 /// How bad the network is.
@@ -52,6 +53,10 @@ pub struct End {
     pub calls: BTreeMap<String, Call>,
     /// The INVITEs that came to it, by branch.
     pub legs: BTreeMap<String, Leg>,
+    /// The MESSAGEs it sent, by Call-ID.
+    pub texts: BTreeMap<String, Text>,
+    /// What it said to MESSAGEs that came, by branch.
+    pub replies: BTreeMap<String, Option<Draft>>,
 }
 
 impl End {
@@ -62,6 +67,8 @@ impl End {
             is_doubtful: false,
             calls: BTreeMap::new(),
             legs: BTreeMap::new(),
+            texts: BTreeMap::new(),
+            replies: BTreeMap::new(),
         }
     }
 }
@@ -71,6 +78,7 @@ pub enum Event {
     ToServer { end: usize, bytes: Bytes },
     ToEnd { end: usize, got: Box<Got> },
     Call { end: usize, uri: String },
+    Text { end: usize, uri: String },
     Cancel { end: usize, call_id: String },
     HangUp { end: usize, call_id: String, tag: String },
     Ring { end: usize, branch: String },
@@ -84,6 +92,7 @@ pub enum Event {
 #[derive(Clone)]
 pub enum Resend {
     Invite { call_id: String },
+    Text { call_id: String },
     Cancel { call_id: String },
     Bye { call_id: String, tag: String },
     Final { branch: String },
@@ -176,6 +185,7 @@ impl Storm {
                 false => self.receive_response(end, &got),
             },
             Event::Call { end, uri } => self.call(end, &uri),
+            Event::Text { end, uri } => self.text(end, &uri),
             Event::Cancel { end, call_id } => self.cancel(end, &call_id),
             Event::HangUp { end, call_id, tag } => self.hang_up(end, &call_id, &tag),
             Event::Ring { end, branch } => self.ring(end, &branch),
@@ -208,6 +218,7 @@ impl Storm {
         }
         let draft = match &what {
             Resend::Invite { .. } | Resend::Cancel { .. } | Resend::Bye { .. } => self.unanswered(end, &what),
+            Resend::Text { call_id } => self.unanswered_text(end, call_id),
             Resend::Final { branch } => self.unacknowledged(end, branch),
         };
         let Some(draft) = draft else { return };
