@@ -31,6 +31,7 @@ fn on_a_network_that_loses_repeats_and_reorders() {
         loss_percent: 12,
         repeat_percent: 10,
         jitter: Duration::from_millis(400),
+        lag: Duration::from_millis(300),
         ..Faults::none(seed)
     });
 }

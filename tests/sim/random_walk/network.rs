@@ -24,6 +24,8 @@ pub struct Faults {
     pub garbage_percent: u64,
     /// The most that a datagram is late.
     pub jitter: Duration,
+    /// The most that a timer is late, as on a busy machine.
+    pub lag: Duration,
     /// How many ends go away in one way or another.
     pub accidents: usize,
 }
@@ -37,6 +39,7 @@ impl Faults {
             repeat_percent: 0,
             garbage_percent: 0,
             jitter: Duration::ZERO,
+            lag: Duration::ZERO,
             accidents: 0,
         }
     }
@@ -161,7 +164,8 @@ impl Storm {
     pub fn run(&mut self) {
         loop {
             let next = self.agenda.keys().next().map(|(at, _)| *at);
-            match (next, self.sim.next_timeout()) {
+            let lag = self.time(1 + self.faults.lag.as_millis() as u64);
+            match (next, self.sim.next_timeout().map(|due| due + lag)) {
                 (None, None) => return,
                 (Some(at), due) if due.is_none_or(|due| at < due) => {
                     self.sim.now = self.sim.now.max(at);
@@ -169,7 +173,10 @@ impl Storm {
                         self.happen(event);
                     }
                 }
-                (_, Some(due)) => self.sim.advance_to(due.max(self.sim.now)),
+                (_, Some(late)) => {
+                    self.sim.now = self.sim.now.max(late);
+                    self.sim.advance_to(self.sim.now);
+                }
                 (Some(_), None) => unreachable!("a time is less than none"),
             }
             self.collect();
