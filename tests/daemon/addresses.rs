@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::support::phone::Phone;
+use crate::support::phone::{Phone, uri_of};
 use crate::support::place::{Folder, free_port, loopback};
 use crate::support::sipp::Sipp;
 use crate::support::{Configuration, DOMAIN, Daemon};
@@ -67,6 +67,38 @@ fn calls_from_ipv6_to_ipv4_and_back() {
     server.stop();
 }
 
+#[test]
+fn a_host_name_elsewhere_is_looked_up() {
+    let server = Daemon::start(Configuration::new());
+    let alice = Phone::new("alice", server.ip(), server.address());
+    let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let service = Phone::new("service", localhost, server.address());
+    let uri = format!("sip:service@localhost:{}", service.address().port());
+    let headers = |cseq: u32, credentials: &str| {
+        let (from, contact) = (alice.aor(), alice.contact());
+        format!(
+            "From: <{from}>;tag=1\r\nTo: <{uri}>\r\nCall-ID: elsewhere\r\nCSeq: {cseq} MESSAGE\r\nContact: {contact}\r\n{credentials}"
+        )
+    };
+    alice.request("MESSAGE", &uri, &headers(1, ""));
+    let challenge = alice.answer("MESSAGE");
+    assert_eq!(challenge.status(), Some(407), "{}", challenge.text);
+    alice.request(
+        "MESSAGE",
+        &uri,
+        &headers(2, &alice.credentials(&challenge, "MESSAGE", &uri)),
+    );
+    let request = service.await_request("MESSAGE");
+    assert_eq!(
+        request.find("Proxy-Authorization"),
+        None,
+        "credentials for this server stay here"
+    );
+    service.reply(&request, "200 OK", "");
+    assert_eq!(alice.answer("MESSAGE").status(), Some(200));
+    server.stop();
+}
+
 /// SIPp at one address of the server calls SIPp at the other, with re-INVITEs from both sides.
 fn call_between(server: &Daemon, caller_side: SocketAddr, callee_side: SocketAddr) {
     let folder = Folder::new();
@@ -97,11 +129,7 @@ fn call_across(server: &Daemon, first: SocketAddr, second: SocketAddr) {
         dialog.invite.source, second,
         "the callee's flow has the address it registered at"
     );
-    bob.request(
-        "BYE",
-        alice.contact().trim_matches(['<', '>']),
-        &dialog.callee_headers(1, "BYE"),
-    );
+    bob.request("BYE", uri_of(&alice.contact()), &dialog.callee_headers(1, "BYE"));
     let bye = alice.await_request("BYE");
     assert_eq!(bye.source, first, "the caller's flow has the address it called");
     alice.reply(&bye, "200 OK", "");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::phone::{Dialog, Phone};
+use crate::support::phone::{Dialog, Phone, Received, uri_of};
 use crate::support::{Configuration, Daemon};
 
 const SILENCE: Duration = Duration::from_millis(700);
@@ -47,11 +47,7 @@ fn a_request_with_a_wrong_token_is_not_relayed() {
         routes: forged,
         ..dialog
     };
-    mallory.request(
-        "BYE",
-        bob.contact().trim_matches(['<', '>']),
-        &dialog.headers(100, "BYE"),
-    );
+    mallory.request("BYE", uri_of(&bob.contact()), &dialog.headers(100, "BYE"));
     let status = mallory.answer("BYE").status();
     assert!(matches!(status, Some(403 | 407)), "{status:?}");
     bob.hears_nothing(SILENCE);
@@ -69,11 +65,7 @@ fn a_request_without_a_token_is_not_relayed() {
     } = Scene::new();
     let routes = vec![format!("<sip:{};lr>", server.address())];
     let dialog = Dialog { routes, ..dialog };
-    mallory.request(
-        "BYE",
-        bob.contact().trim_matches(['<', '>']),
-        &dialog.headers(100, "BYE"),
-    );
+    mallory.request("BYE", uri_of(&bob.contact()), &dialog.headers(100, "BYE"));
     let status = mallory.answer("BYE").status();
     assert!(matches!(status, Some(403 | 407)), "{status:?}");
     bob.hears_nothing(SILENCE);
@@ -94,11 +86,7 @@ fn an_ack_with_a_wrong_token_is_dropped() {
         routes: forged,
         ..dialog
     };
-    mallory.request(
-        "ACK",
-        bob.contact().trim_matches(['<', '>']),
-        &dialog.headers(100, "ACK"),
-    );
+    mallory.request("ACK", uri_of(&bob.contact()), &dialog.headers(100, "ACK"));
     mallory.hears_nothing(SILENCE);
     bob.hears_nothing(SILENCE);
     server.stop();
@@ -124,11 +112,7 @@ fn a_token_does_not_serve_another_dialog() {
             ..copy(&dialog)
         },
     ] {
-        mallory.request(
-            "BYE",
-            bob.contact().trim_matches(['<', '>']),
-            &other.headers(100, "BYE"),
-        );
+        mallory.request("BYE", uri_of(&bob.contact()), &other.headers(100, "BYE"));
         let status = mallory.answer("BYE").status();
         assert!(matches!(status, Some(403 | 407)), "{status:?}");
         bob.hears_nothing(SILENCE);
@@ -145,7 +129,7 @@ fn a_real_token_leads_to_the_other_side_whatever_the_request_uri() {
         mallory,
         dialog,
     } = Scene::new();
-    let elsewhere = mallory.contact().trim_matches(['<', '>']).to_owned();
+    let elsewhere = uri_of(&mallory.contact()).to_owned();
     alice.request("INFO", &elsewhere, &dialog.headers(100, "INFO"));
     let request = bob.await_request("INFO");
     assert_eq!(request.uri(), elsewhere);
@@ -159,13 +143,30 @@ fn a_real_token_leads_to_the_other_side_whatever_the_request_uri() {
     server.stop();
 }
 
+#[test]
+fn a_call_outlives_a_restart_of_the_server() {
+    let Scene {
+        mut server,
+        alice,
+        bob,
+        dialog,
+        ..
+    } = Scene::new();
+    server.restart();
+    bob.request("BYE", uri_of(&alice.contact()), &dialog.callee_headers(1, "BYE"));
+    let bye = alice.await_request("BYE");
+    alice.reply(&bye, "200 OK", "");
+    assert_eq!(bob.answer("BYE").status(), Some(200));
+    server.stop();
+}
+
 fn copy(dialog: &Dialog) -> Dialog {
     Dialog {
         call_id: dialog.call_id.clone(),
         caller: dialog.caller.clone(),
         callee: dialog.callee.clone(),
         routes: dialog.routes.clone(),
-        invite: crate::support::phone::Received {
+        invite: Received {
             text: dialog.invite.text.clone(),
             source: dialog.invite.source,
         },

@@ -13,6 +13,7 @@ use super::{DOMAIN, password};
 /// The port of UDP and TCP; TLS has the next one.
 pub const PORT: u16 = 5060;
 pub const TLS_PORT: u16 = 5061;
+const CONFIG: &str = "ringbinder.toml";
 const START_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
@@ -122,17 +123,19 @@ impl Daemon {
     pub fn start(configuration: Configuration) -> Daemon {
         let folder = Folder::new();
         self_signed(&folder);
-        let file = folder.write("ringbinder.toml", &configuration.text(&folder));
-        let mut command = Command::new(binary());
-        command.args(["run", "--config"]).arg(&file);
-        let mut program = Program::start("ringbinder", command, &folder);
-        await_options(&mut program, configuration.probe);
+        folder.write(CONFIG, &configuration.text(&folder));
         Daemon {
-            program,
+            program: run(&folder, configuration.probe),
             ip: configuration.probe.ip(),
             port: configuration.probe.port(),
             folder,
         }
+    }
+
+    /// Ends it and starts it again with the same files.
+    pub fn restart(&mut self) {
+        self.end();
+        self.program = run(&self.folder, self.address());
     }
 
     /// Its first address.
@@ -162,11 +165,23 @@ impl Daemon {
 
     /// Ends it as a service manager would, and expects a clean end.
     pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
         self.program.terminate();
         let status = self.program.wait(STOP_LIMIT);
         assert_eq!(status.code(), Some(0), "after SIGTERM");
         assert!(!self.log().contains("panicked at"), "it panicked on the way");
     }
+}
+
+fn run(folder: &Folder, probe: SocketAddr) -> Program {
+    let mut command = Command::new(binary());
+    command.args(["run", "--config"]).arg(folder.join(CONFIG));
+    let mut program = Program::start("ringbinder", command, folder);
+    await_options(&mut program, probe);
+    program
 }
 
 /// The program to test: `RINGBINDER_BIN`, or the one that was built with the tests.
