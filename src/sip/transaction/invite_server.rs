@@ -170,6 +170,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::sip::hop::Transport;
+    use crate::sip::transaction::Settings;
 
     const RINGING: &[u8] = b"SIP/2.0 180 Ringing\r\n\r\n";
     const BUSY: &[u8] = b"SIP/2.0 486 Busy Here\r\n\r\n";
@@ -358,14 +359,8 @@ mod tests {
 
     impl Bench {
         fn new(transport: Transport) -> Bench {
-            let timing = Timing {
-                t1: Duration::from_millis(500),
-                t2: Duration::from_secs(4),
-                t4: Duration::from_secs(5),
-                transport,
-            };
             Bench {
-                timing,
+                timing: Settings::default().timing(transport),
                 now: Instant::now(),
             }
         }

@@ -290,3 +290,6 @@ impl Transactions {
         self.is_empty() && self.wheel.is_empty() && self.transmits.is_empty() && self.events.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -145,6 +145,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::sip::hop::Transport;
+    use crate::sip::transaction::Settings;
 
     const REQUEST: &[u8] = b"OPTIONS sip:example.com SIP/2.0\r\n\r\n";
 
@@ -153,9 +154,9 @@ mod tests {
         let bench = Bench::new(Transport::Udp);
         let (mut state, mut at) = (bench.trying(), Vec::new());
         while let Some((Timer::E, now)) = state.timer() {
-            let (next_state, action) = state.step(Event::Timer(Timer::E), &bench.timing, now);
-            assert_eq!((action, next_state.message()), (Action::Send, Some(REQUEST)));
-            state = next_state;
+            let (next, action) = state.step(Event::Timer(Timer::E), &bench.timing, now);
+            assert_eq!((action, next.message()), (Action::Send, Some(REQUEST)));
+            state = next;
             at.push((now - bench.now).as_secs_f64());
         }
         assert_eq!(at, [0.5, 1.5, 3.5, 7.5, 11.5, 15.5, 19.5, 23.5, 27.5, 31.5]);
@@ -271,14 +272,8 @@ mod tests {
 
     impl Bench {
         fn new(transport: Transport) -> Bench {
-            let timing = Timing {
-                t1: Duration::from_millis(500),
-                t2: Duration::from_secs(4),
-                t4: Duration::from_secs(5),
-                transport,
-            };
             Bench {
-                timing,
+                timing: Settings::default().timing(transport),
                 now: Instant::now(),
             }
         }

@@ -135,6 +135,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::sip::hop::Transport;
+    use crate::sip::transaction::Settings;
 
     const TRYING: &[u8] = b"SIP/2.0 100 Trying\r\n\r\n";
     const OK: &[u8] = b"SIP/2.0 200 OK\r\n\r\n";
@@ -251,14 +252,8 @@ mod tests {
 
     impl Bench {
         fn new(transport: Transport) -> Bench {
-            let timing = Timing {
-                t1: Duration::from_millis(500),
-                t2: Duration::from_secs(4),
-                t4: Duration::from_secs(5),
-                transport,
-            };
             Bench {
-                timing,
+                timing: Settings::default().timing(transport),
                 now: Instant::now(),
             }
         }

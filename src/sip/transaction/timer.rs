@@ -139,13 +139,10 @@ pub(super) fn earlier(
 mod tests {
     use super::*;
 
+    use crate::sip::transaction::Settings;
+
     fn timing(transport: Transport) -> Timing {
-        Timing {
-            t1: Duration::from_millis(500),
-            t2: Duration::from_secs(4),
-            t4: Duration::from_secs(5),
-            transport,
-        }
+        Settings::default().timing(transport)
     }
 
     #[test]
