@@ -149,6 +149,17 @@ fn a_stream_gets_content_length_even_if_the_datagram_had_none() {
 }
 
 #[test]
+fn bytes_after_the_body_of_a_datagram_are_dropped() {
+    let mut sim = Sim::new();
+    let (alice, phones) = caller_and_phones(&mut sim, 1);
+    let draft = sim.draft(&alice, "MESSAGE", BOB).body("text/plain", b"hello, world");
+    sim.send_authorized(&alice, &draft.add("Content-Length", "5"));
+    let got = sim.expect(&phones[0], "MESSAGE");
+    assert_eq!(got.message.body(), b"hello");
+    assert_eq!(got.header("Content-Length"), "5");
+}
+
+#[test]
 fn max_forwards_counts_down_and_is_added_when_absent() {
     let mut sim = Sim::new();
     let (alice, phones) = caller_and_phones(&mut sim, 1);
