@@ -52,7 +52,7 @@ impl Listeners {
             }
         }
         for group in &listeners.udp {
-            info!(transport = "udp", address = %group.local, "listening");
+            info!(transport = %Transport::Udp, address = %group.local, "listening");
         }
         for stream in &listeners.streams {
             info!(transport = %stream.listening.transport, address = %stream.listening.local, "listening");
