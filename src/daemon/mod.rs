@@ -23,6 +23,7 @@ use tracing::{info, warn};
 
 use crate::random;
 use crate::sip::digest::{self, Authenticator};
+use crate::sip::failures::Failures;
 use crate::sip::location::Location;
 use crate::sip::shared::{self, Epoch, Keys, Shared};
 use crate::sip::transaction::KeyHasher;
@@ -235,6 +236,7 @@ fn make_shared(mut settings: shared::Settings, state: &StateDirectory, now: Inst
         is_stopping: AtomicBool::new(false),
         location: Arc::new(Location::new(random::bytes()?, now)),
         authenticator: Authenticator::new(nonce_keys, start, Authenticator::WINDOWS),
+        failures: Failures::new(hash),
         server_keys: KeyHasher::new(&hash),
         settings,
         epoch: Epoch {

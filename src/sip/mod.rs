@@ -11,6 +11,7 @@
 
 pub mod digest;
 pub mod domain;
+pub mod failures;
 pub mod hop;
 pub mod location;
 pub mod message;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::sip::digest::Authenticator;
 use crate::sip::domain::Domains;
+use crate::sip::failures::Failures;
 use crate::sip::hop::Transport;
 use crate::sip::location::Location;
 use crate::sip::message::limits::Limits;
@@ -21,6 +22,8 @@ pub struct Shared {
     pub location: Arc<Location>,
     /// Nonces and their counts.
     pub authenticator: Authenticator,
+    /// Failed authentications.
+    pub failures: Failures,
     /// Makes the keys by which requests find their server transactions.
     pub server_keys: KeyHasher,
     /// The wall clock at one instant.

@@ -80,6 +80,7 @@ impl Bench {
         let now = Instant::now();
         let shared = Arc::new(Shared {
             is_stopping: Default::default(),
+            failures: ringbinder::sip::failures::Failures::new([9; 16]),
             settings: settings(),
             location: Arc::new(Location::new([1; 16], now)),
             authenticator: Authenticator::new(

@@ -100,6 +100,9 @@ impl Server {
             is_authenticated,
         } = refused;
         tracing::debug!(reason = refusal.reason.name(), remote = %flow.remote, "refused");
+        if matches!(refusal.reason, Reason::BadPassword | Reason::NonceReplayed) {
+            self.count_failure(request, flow);
+        }
         let server = match is_authenticated {
             true => self.proxy.engine.create_server(request, flow, key),
             false => None,
@@ -113,6 +116,26 @@ impl Server {
         self.proxy
             .engine
             .respond_with(server, request, flow.remote, status, phrase, write, now);
+    }
+
+    /// Counts a failed authentication against its source and the AOR that it was for.
+    fn count_failure(&self, request: &Message, flow: &Flow) {
+        let address = match request.method() {
+            Method::Register => request.to(),
+            _ => request.from(),
+        };
+        let uri = address.and_then(|address| Uri::parse(address.uri).ok());
+        let aor = uri.and_then(|uri| AddressOfRecord::new(&uri, &self.shared.settings.domains));
+        let name = aor.as_ref().map_or(&b""[..], |(aor, _)| aor.as_bytes());
+        let count = self.shared.failures.count(flow.remote.ip(), name);
+        if count.is_worth_telling() {
+            tracing::warn!(
+                source = %flow.remote.ip(),
+                from_source = count.source,
+                for_address = count.address,
+                "many failed authentications"
+            );
+        }
     }
 
     /// Refuses without keeping anything (RFC 3261 §8.2.7).

@@ -88,6 +88,26 @@ fn a_wrong_password_is_challenged_afresh_and_changes_nothing() {
 }
 
 #[test]
+fn wrong_passwords_count_against_source_and_address_and_being_challenged_does_not() {
+    let mut sim = Sim::new();
+    let alice = sim.registered("alice");
+    let other = sim.phone("alice");
+    for nonce_count in 1..4 {
+        let draft = sim.draft(&other, "REGISTER", URI);
+        sim.send(&other, &draft);
+        let challenge = sim.expect(&other, "401");
+        let guess = sim.authorized_as("alice", "guess", &draft, &challenge, nonce_count);
+        sim.send(&other, &guess);
+        sim.expect(&other, "401");
+    }
+    let failures = &sim.shared.failures;
+    let count = failures.count(other.flow.remote.ip(), b"alice@example.com");
+    assert_eq!((count.source, count.address), (4, 4));
+    let count = failures.count(alice.flow.remote.ip(), b"bob@example.com");
+    assert_eq!((count.source, count.address), (1, 1));
+}
+
+#[test]
 fn credentials_of_another_scheme_or_realm_are_challenged() {
     let mut sim = Sim::new();
     let alice = sim.phone("alice");

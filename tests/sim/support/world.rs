@@ -97,6 +97,7 @@ impl Sim {
         };
         let shared = Arc::new(Shared {
             is_stopping: Default::default(),
+            failures: ringbinder::sip::failures::Failures::new([9; 16]),
             settings,
             location: Arc::new(Location::new([seed; 16], now)),
             authenticator: Authenticator::new(nonce_keys, u64::from(seed), 1 << 12),
