@@ -9,13 +9,16 @@ use super::{BOB, answered, behind_nat};
 use crate::support::{Dialog, Phone, Sim};
 
 /// Every pair of transports, and Contacts that nobody can reach.
-const PAIRS: [(Transport, Transport); 6] = [
+const PAIRS: [(Transport, Transport); 9] = [
     (Transport::Tls, Transport::Tls),
     (Transport::Udp, Transport::Udp),
     (Transport::Tcp, Transport::Tcp),
     (Transport::Udp, Transport::Tls),
     (Transport::Tls, Transport::Udp),
     (Transport::Tcp, Transport::Udp),
+    (Transport::Udp, Transport::Tcp),
+    (Transport::Tcp, Transport::Tls),
+    (Transport::Tls, Transport::Tcp),
 ];
 
 #[test]
