@@ -9,6 +9,7 @@
     deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)
 )]
 
+pub mod counts;
 pub mod digest;
 pub mod domain;
 pub mod failures;

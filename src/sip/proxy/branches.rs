@@ -139,6 +139,7 @@ pub fn resolved(
 fn send(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index: usize, target: Target, now: Instant) {
     let user = id.branch_user(index);
     let Some((client, branch_id)) = engine.transactions.create_client(context.kind(), user) else {
+        engine.counts.transactions_refused += 1;
         return complete(engine, id, context, index, Outcome::Unreachable);
     };
     let payload = engine.compose(|shared, text, out| {

@@ -13,6 +13,7 @@ use siphasher::sip::SipHasher13;
 use super::forwarding::{self, Template};
 use super::response_context::ResponseContext;
 use super::targets::{Candidate, Way};
+use crate::sip::counts::Counts;
 use crate::sip::hop::{ConnectionId, Flow, Hop, Target};
 use crate::sip::message::header::HeaderName;
 use crate::sip::message::splice::Splice;
@@ -30,6 +31,8 @@ pub struct Engine {
     pub shared: Arc<Shared>,
     /// The transactions of this shard.
     pub transactions: Transactions,
+    /// What this shard has counted.
+    pub counts: Counts,
     shard: u16,
     questions: VecDeque<(QueryId, Question)>,
     /// INVITE branches that wait for an answer on a stream connection.
@@ -45,6 +48,7 @@ impl Engine {
         Engine {
             shared,
             transactions,
+            counts: Counts::default(),
             shard,
             questions: VecDeque::new(),
             by_connection: HashMap::new(),
@@ -71,8 +75,10 @@ impl Engine {
 
     /// A server transaction for `request`; none when there are as many as there may be.
     pub fn create_server(&mut self, request: &Message, flow: &Flow, key: &ServerKey) -> Option<ServerId> {
-        self.transactions
-            .create_server(key, Kind::of(request.method()), reply_target(request, flow))
+        let kind = Kind::of(request.method());
+        let server = self.transactions.create_server(key, kind, reply_target(request, flow));
+        self.counts.transactions_refused += u64::from(server.is_none());
+        server
     }
 
     /// Writes a message with `write` and returns it as it is to be sent.
@@ -92,7 +98,7 @@ impl Engine {
             reply::begin(out, &context.request, context.flow.remote, status, phrase, tag);
             reply::finish(out);
         });
-        self.transactions.respond(context.server, payload, status, now);
+        self.respond(context.server, payload, status, now);
     }
 
     /// Answers the request of `context` with a refusal, and says why if its sender is authenticated.
@@ -100,6 +106,7 @@ impl Engine {
         let warn = context.is_authenticated;
         let request = &context.request;
         tracing::debug!(reason = reason.name(), remote = %context.flow.remote, "refused");
+        self.counts.refuse(reason);
         let shared = self.shared.clone();
         let write = |out: &mut BytesMut| {
             if warn {
@@ -135,7 +142,13 @@ impl Engine {
             write(out);
             reply::finish(out);
         });
-        self.transactions.respond(server, payload, status, now);
+        self.respond(server, payload, status, now);
+    }
+
+    fn respond(&mut self, server: ServerId, payload: Bytes, status: u16, now: Instant) {
+        if self.transactions.respond(server, payload, status, now) {
+            self.counts.answer(status);
+        }
     }
 
     /// Answers a request outside any transaction (RFC 3261 §8.2.7).
@@ -153,6 +166,7 @@ impl Engine {
             write(shared, out);
             reply::finish(out);
         });
+        self.counts.answer(status);
         self.transactions.send(Transmit {
             payload,
             target: reply_target(request, flow),
@@ -179,8 +193,10 @@ impl Engine {
             forwarding::add_content_length(&mut splice, context.flow.transport);
             splice.write(out);
         });
-        self.transactions
-            .respond(context.server, payload, response.status().unwrap_or(500), now);
+        let status = response.status().unwrap_or(500);
+        if self.transactions.respond(context.server, payload, status, now) {
+            self.counts.relay(status);
+        }
     }
 
     /// Forwards a request without a transaction: an ACK for a 2xx (§16.11).

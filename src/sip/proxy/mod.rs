@@ -156,6 +156,9 @@ impl Proxy {
 
     /// A response (§16.7).
     pub fn receive_response(&mut self, message: &Message, now: Instant) {
+        self.engine
+            .counts
+            .receive_response(message.status().unwrap_or_default());
         // §16.7 step 3: without a second Via it was meant for us, and only the response to our CANCEL is. It must not end
         // a branch either, for then nothing could be passed on and the caller would never be answered.
         let next_via = message.values(HeaderName::Via).nth(1);

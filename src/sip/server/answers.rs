@@ -110,6 +110,7 @@ impl Server {
         let Some(server) = server else {
             return self.refuse_stateless(request, flow, &refusal, now);
         };
+        self.proxy.engine.counts.refuse(refusal.reason);
         let (status, phrase) = status_line(request, refusal.reason);
         let shared = self.shared.clone();
         let write = |out: &mut BytesMut| put_extra(&shared, request, &refusal, true, now, out);
@@ -119,7 +120,8 @@ impl Server {
     }
 
     /// Counts a failed authentication against its source and the AOR that it was for.
-    fn count_failure(&self, request: &Message, flow: &Flow) {
+    fn count_failure(&mut self, request: &Message, flow: &Flow) {
+        self.proxy.engine.counts.authentication_failures += 1;
         let address = match request.method() {
             Method::Register => request.to(),
             _ => request.from(),
@@ -140,6 +142,7 @@ impl Server {
 
     /// Refuses without keeping anything (RFC 3261 §8.2.7).
     pub(super) fn refuse_stateless(&mut self, request: &Message, flow: &Flow, refusal: &Refusal, now: Instant) {
+        self.proxy.engine.counts.refuse(refusal.reason);
         let (status, phrase) = status_line(request, refusal.reason);
         self.proxy
             .engine

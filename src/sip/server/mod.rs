@@ -14,6 +14,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use siphasher::sip::SipHasher13;
 
+use crate::sip::counts::Counts;
 use crate::sip::hop::{ConnectionId, Flow, Hop, Target};
 use crate::sip::location::Change;
 use crate::sip::message::header::HeaderName;
@@ -245,12 +246,28 @@ impl Server {
         self.proxy.is_settled()
     }
 
+    /// What has been counted since the start.
+    pub fn counts(&self) -> &Counts {
+        &self.proxy.engine.counts
+    }
+
+    /// How many server and client transactions there are.
+    pub fn transactions(&self) -> (usize, usize) {
+        let transactions = &self.proxy.engine.transactions;
+        (transactions.servers(), transactions.clients())
+    }
+
     fn receive_request(&mut self, prepared: &Prepared, now: Instant) {
         let (request, flow) = (&prepared.message, &prepared.flow);
         let Some(key) = prepared.key.as_ref() else { return };
+        self.proxy.engine.counts.receive_request(request.method());
         match self.proxy.engine.transactions.receive_request(request, key, now) {
+            Received::Absorbed => {
+                self.proxy.engine.counts.retransmissions += 1;
+                return self.proxy.drain_events(now);
+            }
             // Over a stream the ACK ends its transaction at once.
-            Received::Absorbed | Received::Ack => return self.proxy.drain_events(now),
+            Received::Ack => return self.proxy.drain_events(now),
             Received::New | Received::AckFor2xx(_) => {}
         }
         match request.method() {
@@ -304,6 +321,7 @@ impl Server {
 
     /// RFC 3261 §16.3, §18.3: a 400, 505 or 513 when one can be built.
     fn receive_malformed(&mut self, malformed: &Malformed, flow: &Flow, now: Instant) {
+        self.proxy.engine.counts.malformed += 1;
         let Some(request) = &malformed.request else { return };
         let reason = match malformed.error {
             ParseError::TooLarge => Reason::TooLarge,

@@ -277,7 +277,17 @@ impl Transactions {
 
     /// How many transactions there are.
     pub fn len(&self) -> usize {
-        self.servers.len() + self.clients.len()
+        self.servers() + self.clients()
+    }
+
+    /// How many server transactions there are.
+    pub fn servers(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// How many client transactions there are, those included whose request is not sent yet.
+    pub fn clients(&self) -> usize {
+        self.clients.len()
     }
 
     /// Whether there are no transactions.
