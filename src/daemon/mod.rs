@@ -9,9 +9,10 @@ mod state;
 mod systemd;
 mod worker;
 
+use std::net::UdpSocket;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
@@ -19,7 +20,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::random;
 use crate::sip::digest::{self, Authenticator};
@@ -31,6 +32,7 @@ use crate::transport;
 use crate::transport::dns::Names;
 use crate::transport::settings::Limits;
 use crate::transport::table::Connections;
+use crate::transport::udp::Watch;
 use listeners::Listeners;
 use node::{Job, Node, WorkerPort};
 use shards::Shards;
@@ -104,17 +106,13 @@ impl Daemon {
         *transactions = transactions.div_ceil(shards::count_for(workers));
         let now = Instant::now();
         let shared = Arc::new(make_shared(settings.sip, state, now)?);
-        let mut receivers = Vec::new();
-        let ports = (0..workers).map(|_| {
-            let (jobs, receiver) = mpsc::unbounded_channel();
-            receivers.push(receiver);
-            WorkerPort {
-                jobs,
-                connections: AtomicUsize::new(0),
-                counters: Arc::default(),
-            }
+        let mut starts = Vec::new();
+        let ports = (0..workers).map(|index| {
+            let (port, start) = make_worker(index, listeners.take_udp())?;
+            starts.push(start);
+            Ok(port)
         });
-        let ports = ports.collect();
+        let ports = ports.collect::<anyhow::Result<_>>()?;
         let first_id = u64::from_ne_bytes(random::bytes()?);
         let node = Arc::new(Node {
             shards: Shards::new(&shared, workers, now, random::bytes)?,
@@ -128,12 +126,8 @@ impl Daemon {
             settings: Arc::new(settings.transport),
         });
         let mut ends = JoinSet::new();
-        for (index, jobs) in receivers.into_iter().enumerate() {
-            let start = worker::Start {
-                index,
-                udp: listeners.take_udp(),
-                jobs,
-            };
+        for start in starts {
+            let index = start.index;
             let (ended, end) = oneshot::channel();
             worker::spawn(Arc::clone(&node), start, ended).context("cannot start a worker")?;
             ends.spawn(async move {
@@ -180,6 +174,25 @@ impl Daemon {
     }
 }
 
+/// The two ends of a worker that is not started yet.
+fn make_worker(index: usize, udp: Vec<UdpSocket>) -> anyhow::Result<(WorkerPort, worker::Start)> {
+    let (jobs, receiver) = mpsc::unbounded_channel();
+    let watches = udp.iter().map(Watch::new).collect::<std::io::Result<_>>();
+    let port = WorkerPort {
+        jobs,
+        connections: AtomicUsize::new(0),
+        counters: Arc::default(),
+        udp: watches.context("cannot watch a UDP socket")?,
+        runtime: OnceLock::new(),
+    };
+    let start = worker::Start {
+        index,
+        udp,
+        jobs: receiver,
+    };
+    Ok((port, start))
+}
+
 async fn stop(node: &Node, ends: &mut JoinSet<anyhow::Result<()>>) {
     let are_settled = async {
         while !node.shards.are_settled() {
@@ -190,7 +203,8 @@ async fn stop(node: &Node, ends: &mut JoinSet<anyhow::Result<()>>) {
         warn!("some transactions have not ended");
     }
     node.connections.close_all();
-    for worker in &node.workers {
+    for (index, worker) in node.workers.iter().enumerate() {
+        debug!(worker = index, busy = ?worker.busy(), kernel_drops = worker.kernel_drops(), "ending");
         let _ = worker.jobs.send(Job::Stop);
     }
     let all_ended = async { while ends.join_next().await.is_some() {} };

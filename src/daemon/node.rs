@@ -1,10 +1,11 @@
 //! What all threads of the daemon share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use rustls::{ClientConfig, ServerConfig};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeMetrics};
 use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
 
@@ -18,6 +19,7 @@ use crate::transport::dns::Names;
 use crate::transport::settings::Settings;
 use crate::transport::table::{Connection, Connections};
 use crate::transport::tcp::Accepted;
+use crate::transport::udp::Watch;
 
 /// The parts of the daemon that every thread may reach.
 pub struct Node {
@@ -49,6 +51,24 @@ pub struct WorkerPort {
     pub connections: AtomicUsize,
     /// What it counts.
     pub counters: Arc<Counters>,
+    /// What the kernel counts of its UDP sockets.
+    pub udp: Box<[Watch]>,
+    /// What its runtime counts, from its start on.
+    pub runtime: OnceLock<RuntimeMetrics>,
+}
+
+impl WorkerPort {
+    /// The time that the worker has not slept since its start; divided by the time that went by it tells how busy it
+    /// is.
+    pub fn busy(&self) -> Duration {
+        let runtime = self.runtime.get();
+        runtime.map_or(Duration::ZERO, |runtime| runtime.worker_total_busy_duration(0))
+    }
+
+    /// The datagrams that the kernel dropped because the worker had not received what came before.
+    pub fn kernel_drops(&self) -> u64 {
+        self.udp.iter().map(|socket| u64::from(socket.kernel_drops())).sum()
+    }
 }
 
 /// Something that a worker is told by another thread.

@@ -53,6 +53,8 @@ fn run(node: Arc<Node>, start: Start) -> anyhow::Result<()> {
         .enable_all()
         .build_local(LocalOptions::default())
         .context("cannot make the runtime of a worker")?;
+    // Only this thread sets it, once.
+    let _ = node.workers[start.index].runtime.set(runtime.metrics());
     runtime.block_on(serve(node, start))
 }
 

@@ -23,8 +23,12 @@ impl Counter {
 pub struct Counters {
     /// Datagrams received.
     pub datagrams_received: Counter,
+    /// The system calls that received them.
+    pub receive_batches: Counter,
     /// Datagrams sent.
     pub datagrams_sent: Counter,
+    /// The system calls that sent them.
+    pub send_batches: Counter,
     /// Datagrams not sent because the socket's buffer stayed full.
     pub datagrams_dropped: Counter,
     /// Datagrams not sent because of another error.

@@ -54,6 +54,30 @@ pub fn tell_destinations(socket: BorrowedFd<'_>, is_ipv4: bool) -> io::Result<()
     }
 }
 
+/// How many datagrams the kernel has dropped because the receive buffer of `socket` was full; it starts again at zero
+/// after 2^32.
+pub fn kernel_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    // linux/sock_diag.h: the place in the array, and its size; older kernels fill less of it.
+    const DROPS: usize = 8;
+    const VARIABLES: usize = 9;
+    let mut variables = [0u32; VARIABLES];
+    let mut length = mem::size_of_val(&variables) as libc::socklen_t;
+    // SAFETY: the option fills an array of integers as far as `length`, which is the size of `variables`, allows.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            variables.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    match result {
+        0 => Ok(variables[DROPS]),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Registers `socket` with the runtime of the calling thread, for reading only: a socket that is written to is writable
 /// anew after each datagram, and to be told so would wake the thread for nothing.
 pub fn register(socket: impl Into<OwnedFd>) -> io::Result<AsyncFd<OwnedFd>> {
@@ -444,6 +468,23 @@ mod tests {
         let error = receive.receive(receiver.as_fd()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         assert_eq!(receive.iter().count(), 0);
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted_by_the_kernel() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket2::SockRef::from(&receiver).set_recv_buffer_size(4096).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert_eq!(kernel_drops(receiver.as_fd()).unwrap(), 0);
+        for _ in 0..100 {
+            sender.send_to(&[7; 1000], receiver.local_addr().unwrap()).unwrap();
+        }
+        let mut received = 0;
+        let mut receive = ReceiveBatch::new();
+        while let Ok((count, _)) = receive.receive(receiver.as_fd()) {
+            received += count;
+        }
+        assert_eq!(kernel_drops(receiver.as_fd()).unwrap() as usize, 100 - received);
     }
 
     #[test]

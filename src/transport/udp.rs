@@ -83,6 +83,22 @@ fn open_socket(local: SocketAddr, is_shared: bool) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
+/// What the kernel counts of a socket that some thread serves.
+#[derive(Debug)]
+pub struct Watch(UdpSocket);
+
+impl Watch {
+    /// Of `socket`.
+    pub fn new(socket: &UdpSocket) -> io::Result<Watch> {
+        socket.try_clone().map(Watch)
+    }
+
+    /// Datagrams that found the receive buffer full.
+    pub fn kernel_drops(&self) -> u32 {
+        mmsg::kernel_drops(self.0.as_fd()).unwrap_or(0)
+    }
+}
+
 /// A datagram on its way out.
 #[derive(Debug)]
 pub struct Datagram<O> {
@@ -194,6 +210,7 @@ impl UdpListener {
         let Buffers { batch, arena } = buffers;
         let (count, drained) = batch.receive(self.socket.get_ref().as_fd())?;
         self.counters.datagrams_received.add(count as u64);
+        self.counters.receive_batches.add(1);
         for datagram in batch.iter() {
             if datagram.payload.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
                 self.receive_keep_alive(&datagram);
@@ -262,6 +279,7 @@ impl UdpListener {
             match batch.send(self.socket.get_ref().as_fd(), outgoing) {
                 Ok(count) => {
                     self.counters.datagrams_sent.add(count as u64);
+                    self.counters.send_batches.add(1);
                     next += count;
                     is_retry = false;
                 }
