@@ -12,6 +12,9 @@ pub mod sip;
 // Sockets, connections, name servers.
 pub mod transport;
 
+// What is asked over HTTP: the metrics.
+pub mod http;
+
 // The configuration file, and one to begin with.
 pub mod config;
 pub mod quickstart;

@@ -227,6 +227,7 @@ fn serve(config: Config, report: &Report) -> Result<(), Failure> {
         workers: config.workers,
         transport: config.transport,
         sip: config.sip,
+        http: config.http,
     })?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -132,6 +132,60 @@ fn a_port_in_use_is_one_clear_message() {
         error[0].contains(&format!("127.0.0.1:{port}")) && error[0].contains("in use"),
         "{shown}"
     );
+}
+
+#[test]
+fn a_port_of_http_in_use_is_one_clear_message() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let bind = taken.local_addr().expect("is bound");
+    let folder = Folder::new();
+    folder.write(
+        "a.toml",
+        &format!("{}[http]\nbind = \"{bind}\"\n", configuration(free_port())),
+    );
+
+    let output = folder.run(&["run", "--config", "a.toml"]);
+
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let shown = text(&output.stderr);
+    let error: Vec<&str> = shown.lines().filter(|line| line.starts_with("error: ")).collect();
+    let expected = format!("error: [http] {bind}: address already in use: ");
+    assert!(error.len() == 1 && error[0].starts_with(&expected), "{shown}");
+}
+
+#[test]
+fn a_bad_address_of_http_is_named_with_its_place() {
+    let folder = Folder::new();
+    folder.write(
+        "a.toml",
+        &format!("[http]\nbind = \"127.0.0.1\"\n{}", configuration(5060)),
+    );
+
+    let output = folder.run(&["check", "a.toml"]);
+
+    assert_eq!(output.status.code(), Some(2));
+    let shown = text(&output.stderr);
+    assert!(
+        shown.contains("--> a.toml:2:8") && shown.contains("\"127.0.0.1:9090\""),
+        "{shown}"
+    );
+}
+
+#[test]
+fn http_is_off_unless_it_is_set() {
+    let folder = Folder::new();
+    let port = free_port();
+    folder.write("a.toml", &configuration(port));
+    let command = folder
+        .command(&["run", "--config", "a.toml"])
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut server = Running(command.expect("runs"));
+    ask(port);
+
+    // It listens for datagrams only, and its process has no other listening socket.
+    assert_eq!(listening(server.0.id()), 0);
+    assert_eq!(server.terminate(), Some(0));
 }
 
 #[test]
@@ -307,6 +361,23 @@ fn ask(port: u16) -> String {
         }
     }
     panic!("no answer");
+}
+
+/// How many sockets of a process take TCP connections.
+fn listening(process: u32) -> usize {
+    let files = fs::read_dir(format!("/proc/{process}/fd")).expect("is running");
+    let files = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+    let own: Vec<String> = files.map(|file| file.to_string_lossy().into_owned()).collect();
+    let tables = ["tcp", "tcp6"].map(|table| fs::read_to_string(format!("/proc/{process}/net/{table}")));
+    let tables = tables.into_iter().flatten().collect::<String>();
+    let sockets = tables
+        .lines()
+        .map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    // State 0A is LISTEN; the tenth column is the inode.
+    let listening = sockets.filter(|columns| columns.len() > 9 && columns[3] == "0A");
+    listening
+        .filter(|columns| own.contains(&format!("socket:[{}]", columns[9])))
+        .count()
 }
 
 fn free_port() -> u16 {

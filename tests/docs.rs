@@ -1,5 +1,5 @@
-//! The documents say what the code does: docs/reasons.md is made from the reasons, docs/configuration.md has every key of
-//! conf/ringbinder.toml, the example of README.md can be run, and links lead somewhere.
+//! The documents say what the code does: docs/reasons.md and docs/metrics.md are made from the code, docs/configuration.md
+//! has every key of conf/ringbinder.toml, the example of README.md can be run, and links lead somewhere.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -9,29 +9,40 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ringbinder::config;
+use ringbinder::http::metrics::Kind;
+use ringbinder::http::metrics::families::FAMILIES;
 use ringbinder::sip::reason::Reason;
 
 /// Set to write what can be generated instead of comparing it.
 const UPDATE: &str = "UPDATE_DOCS";
 
-/// The generated document.
+/// The generated documents.
 const REASONS: &str = "docs/reasons.md";
+const METRICS: &str = "docs/metrics.md";
 
 /// What an example that is about something else lacks.
 const LISTEN: &str = "[[listen]]\ntransport = \"udp\"\nbind = \"127.0.0.1:5060\"\n";
 
 #[test]
 fn every_reason_has_its_section() {
-    let expected = reasons();
+    is_made(REASONS, &reasons());
+}
+
+#[test]
+fn every_metric_has_its_row() {
+    is_made(METRICS, &metrics());
+}
+
+fn is_made(document: &str, expected: &str) {
     if std::env::var_os(UPDATE).is_some() {
-        fs::write(path(REASONS), &expected).unwrap();
+        fs::write(path(document), expected).unwrap();
     }
 
-    let found = fs::read_to_string(path(REASONS)).unwrap_or_default();
+    let found = fs::read_to_string(path(document)).unwrap_or_default();
 
     assert!(
         found == expected,
-        "{REASONS} is out of date: run `{UPDATE}=1 cargo test --test docs` and commit it"
+        "{document} is out of date: run `{UPDATE}=1 cargo test --test docs` and commit it"
     );
 }
 
@@ -101,6 +112,34 @@ fn reasons() -> String {
         writeln!(text, "\n## {name}\n\nStatus: {status} {phrase}\n").unwrap();
         writeln!(text, "Cause: {}.\n", reason.text()).unwrap();
         writeln!(text, "Remedy: {}", reason.remedy()).unwrap();
+    }
+    text
+}
+
+/// docs/metrics.md.
+fn metrics() -> String {
+    let mut text = String::from(
+        "# Metrics\n\n\
+         With `[http] bind` set, `GET /metrics` tells these numbers in the text form of OpenMetrics, which Prometheus reads;\n\
+         [running.md](running.md#metrics) says how to scrape them. Counters begin at 0 when the server starts. No number names\n\
+         a user, a phone or a secret.\n\n\
+         This page is made from `src/http/metrics/families.rs`; `UPDATE_DOCS=1 cargo test --test docs` writes it.\n\n\
+         | metric | kind | labels | meaning |\n|---|---|---|---|\n",
+    );
+    for family in FAMILIES {
+        let kind = match family.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        };
+        let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        writeln!(
+            text,
+            "| `{}` | {kind} | {} | {} |",
+            family.name,
+            labels.join(", "),
+            family.help
+        )
+        .unwrap();
     }
     text
 }

@@ -25,6 +25,7 @@ const LAYERS: &[&[&str]] = &[
     &["sip::registrar", "sip::proxy"],
     &["sip::server"],
     &["sip"],
+    &["http"],
     &["config", "quickstart"],
     &["daemon"],
     &["main"],
@@ -41,11 +42,15 @@ const EXCEPTIONS: &[(&str, &str)] = &[
 
 /// Crates that reach clocks, sockets, tasks, files or randomness, or belong to the edge.
 const OUTSIDE: &[&str] = &[
+    "axum",
     "clap",
     "config",
     "getrandom",
     "hickory_resolver",
+    "hyper",
+    "hyper_util",
     "libc",
+    "prometheus_client",
     "rcgen",
     "rustls",
     "rustls_native_certs",
@@ -88,6 +93,7 @@ fn an_import_that_runs_up_is_found() {
         ("sip::server", "use crate::config::Config;", "config"),
         ("transport::udp", "use crate::sip::location::Location;", "sip::location"),
         ("quickstart", "use crate::daemon;", "daemon"),
+        ("http::metrics", "use crate::config::Config;", "config"),
         ("sip::proxy", "use tokio::net::UdpSocket;", "tokio"),
         ("sip::proxy", "let value = getrandom::u64();", "getrandom"),
         ("sip::unheard_of", "", "no layer"),

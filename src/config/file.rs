@@ -26,6 +26,8 @@ pub struct File {
     pub proxy: Proxy,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[http]`.
+    pub http: Http,
     /// `[log]`.
     pub log: Log,
     /// `[[domain]]`.
@@ -146,6 +148,14 @@ pub struct Limits {
     pub idle_secs: Key<Number>,
     /// Transactions in all.
     pub transactions: Key<Number>,
+}
+
+/// `[http]`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Address and port.
+    pub bind: Key<String>,
 }
 
 /// `[log]`.

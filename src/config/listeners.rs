@@ -1,6 +1,6 @@
 //! `[[listen]]`: the addresses, what is said instead of them, and the certificates.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use toml::Spanned;
@@ -91,23 +91,31 @@ fn bind(entry: &Spanned<Listen>, report: &mut Report) -> Option<(SocketAddr, Ran
         report.missing(Severity::Error, Place::Span(entry.span()), message, help);
         return None;
     };
-    let text = written.get_ref();
-    let Ok(bind) = text.parse::<SocketAddr>() else {
-        let bare = text.trim_start_matches('[').trim_end_matches(']');
-        let help = match bare.parse::<std::net::IpAddr>() {
-            Ok(address) => format!("with the port: \"{}\"", SocketAddr::new(address, 5060)),
-            Err(_) => "as in \"0.0.0.0:5060\" or \"[::]:5060\"".to_owned(),
-        };
-        report
-            .error(written.span(), format!("`bind` is no address and port: {text:?}"))
-            .help = Some(help);
-        return None;
-    };
+    let bind = address(written, ["0.0.0.0:5060", "[::]:5060"], report)?;
     if bind.port() == 0 {
         report.error(written.span(), "`bind` needs a port that phones can be told; 0 is any");
         return None;
     }
     Some((bind, written.span()))
+}
+
+/// The address and port that `bind` says; the examples show how, with the port that is usual.
+pub fn address(written: &Spanned<String>, examples: [&str; 2], report: &mut Report) -> Option<SocketAddr> {
+    let text = written.get_ref();
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let port = examples[0].rsplit(':').next().unwrap_or_default();
+    let help = match bare.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => format!("with the port: \"{address}:{port}\""),
+        Ok(IpAddr::V6(address)) => format!("with the port: \"[{address}]:{port}\""),
+        Err(_) => format!("as in {:?} or {:?}", examples[0], examples[1]),
+    };
+    report
+        .error(written.span(), format!("`bind` is no address and port: {text:?}"))
+        .help = Some(help);
+    None
 }
 
 fn advertise(written: &Spanned<String>, report: &mut Report) -> Option<Box<str>> {
@@ -168,8 +176,11 @@ fn certificate(
 /// Whether two listeners want the same port of the same address. A wildcard has every address of its family.
 fn clashes(one: &Listener, other: &Listener) -> bool {
     let is_datagram = |listener: &Listener| listener.transport == Transport::Udp;
-    let (a, b) = (one.bind, other.bind);
-    let overlap =
-        a.ip() == b.ip() || (a.is_ipv4() == b.is_ipv4() && (a.ip().is_unspecified() || b.ip().is_unspecified()));
-    is_datagram(one) == is_datagram(other) && a.port() == b.port() && overlap
+    is_datagram(one) == is_datagram(other) && overlap(one.bind, other.bind)
+}
+
+/// Whether two sockets of one kind cannot both be bound.
+pub fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let is_wildcard = || a.is_ipv4() == b.is_ipv4() && (a.ip().is_unspecified() || b.ip().is_unspecified());
+    a.port() == b.port() && (a.ip() == b.ip() || is_wildcard())
 }

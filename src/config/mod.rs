@@ -10,6 +10,7 @@ mod environment;
 pub mod file;
 mod files;
 mod hosts;
+mod http;
 mod listeners;
 pub mod password;
 mod reading;
@@ -72,6 +73,8 @@ pub struct Config {
     pub transport: transport::settings::Settings,
     /// The SIP server. The bound on its transactions is that of all shards together.
     pub sip: shared::Settings,
+    /// What is told over HTTP.
+    pub http: crate::http::Settings,
     /// The log.
     pub log: Log,
 }
@@ -136,6 +139,7 @@ fn settings(file: &File, variables: &[(OsString, OsString)], key: [u8; 16], repo
     Config {
         state_dir: state_dir(&file.server, variables, report),
         workers: domains::ranged(&file.server.workers, "workers", 1..=WORKERS_MAX, report).unwrap_or(0) as usize,
+        http: http::settings(&file.http, &listeners, report),
         log: log(&file.log, report),
         transport: transport::settings::Settings {
             message,

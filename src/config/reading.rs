@@ -134,7 +134,7 @@ pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
 }
 
 /// The tables of the file and their keys.
-fn tables() -> [(&'static str, Vec<String>); 11] {
+fn tables() -> [(&'static str, Vec<String>); 12] {
     [
         ("", keys::<File>()),
         ("[server]", keys::<file::Server>()),
@@ -143,6 +143,7 @@ fn tables() -> [(&'static str, Vec<String>); 11] {
         ("[auth]", keys::<file::Auth>()),
         ("[proxy]", keys::<file::Proxy>()),
         ("[limits]", keys::<file::Limits>()),
+        ("[http]", keys::<file::Http>()),
         ("[log]", keys::<file::Log>()),
         ("[[domain]]", keys::<file::Domain>()),
         ("[[credential_list]]", keys::<file::CredentialList>()),
@@ -223,8 +224,8 @@ mod tests {
                  4294967295 @-1 ",
                 "`transport` cannot be `upd` @\"upd\" did you mean `udp`?",
                 "unknown key `bindd` @bindd did you mean `bind`?",
-                "unknown key `foo` @foo expected: server, listen, registrar, auth, proxy, limits, log, domain, \
-                 credential_list",
+                "unknown key `foo` @foo expected: server, listen, registrar, auth, proxy, limits, http, log, \
+                 domain, credential_list",
                 "unknown key `max_contact` @max_contact did you mean `max_contacts`?",
                 "unknown key `max_contacts` @max_contacts belongs in [registrar]",
             ]

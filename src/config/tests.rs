@@ -99,6 +99,8 @@ fn every_key_arrives() {
         max_contacts = 3
         [auth]
         strict_uri = true
+        [http]
+        bind = "[::1]:9090"
         [limits]
         message_size = 4000
         connections = 10
@@ -149,6 +151,10 @@ fn every_key_arrives() {
         (4000, 4000)
     );
     assert_eq!(config.sip.transaction.max, 6);
+    assert_eq!(
+        config.http.bind.map(|bind| bind.to_string()).as_deref(),
+        Some("[::1]:9090")
+    );
     assert!(config.sip.recurse);
     assert_eq!(config.sip.listeners[0].transport, Transport::Tcp);
     assert_eq!(config.sip.listeners[0].bind, config.transport.listeners[0].bind);
@@ -247,6 +253,32 @@ fn two_listeners_cannot_have_one_port() {
     assert_eq!(second("udp", "127.0.0.2:5060"), None);
     assert_eq!(second("udp", "127.0.0.1:5061"), None);
     assert_eq!(second("udp", "[::]:5060"), None);
+}
+
+#[test]
+fn http_is_off_unless_it_has_an_address_of_its_own() {
+    let bound = |text: &str| {
+        let (config, report) = Folder::new().load(&format!("{LISTEN}{text}"));
+        config.unwrap_or_else(|| panic!("{report}")).http.bind
+    };
+    assert_eq!(bound(""), None);
+    assert_eq!(bound("[http]\n"), None);
+    assert_eq!(
+        bound("[http]\nbind = \"127.0.0.1:5060\""),
+        "127.0.0.1:5060".parse().ok()
+    );
+
+    for (bind, expected) in [
+        ("127.0.0.1", "`bind` is no address and port: \"127.0.0.1\""),
+        ("localhost:9090", "`bind` is no address and port: \"localhost:9090\""),
+        ("127.0.0.1:0", "`bind` needs a port that can be asked; 0 is any"),
+        ("127.0.0.1:5070", "127.0.0.1:5070 is listened on for tcp already"),
+        ("0.0.0.0:5070", "127.0.0.1:5070 is listened on for tcp already"),
+    ] {
+        let text = "[[listen]]\ntransport = \"tcp\"\nbind = \"127.0.0.1:5070\"\n[http]\nbind = ";
+        let said = said(&format!("{text}{bind:?}"));
+        assert!(said.contains(&format!("{bind:?} | {expected}")), "{said:?}");
+    }
 }
 
 #[test]
@@ -608,7 +640,8 @@ fn the_defaults_shown_are_the_defaults() {
         ];
         let tls = text.find("# [[listen]]").unwrap()..text.find("## What holds in every domain").unwrap();
         let shown = [&text[..tls.start], &text[tls.end..]].concat();
-        let shown = uncommented(&shown);
+        // [http] has no default either; its key is called as one that is required elsewhere.
+        let shown = uncommented(&shown).replace("bind = \"127.0.0.1:9090\"", "");
         let is_example = |line: &&str| examples.iter().any(|key| line.starts_with(&format!("{key} = ")));
         let with = shown
             .lines()

@@ -4,6 +4,7 @@ mod deadlines;
 mod dispatch;
 mod listeners;
 mod node;
+mod numbers;
 mod shards;
 mod state;
 mod systemd;
@@ -22,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
+use crate::http;
 use crate::random;
 use crate::sip::digest::{self, Authenticator};
 use crate::sip::failures::Failures;
@@ -35,6 +37,7 @@ use crate::transport::table::Connections;
 use crate::transport::udp::Watch;
 use listeners::Listeners;
 use node::{Job, Node, WorkerPort};
+use numbers::Numbers;
 use shards::Shards;
 use state::StateDirectory;
 
@@ -64,6 +67,8 @@ pub struct Settings {
     pub transport: transport::settings::Settings,
     /// The SIP server. The bound on its transactions is that of all shards together.
     pub sip: shared::Settings,
+    /// What is told over HTTP.
+    pub http: http::Settings,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -100,6 +105,7 @@ impl Daemon {
             workers => workers,
         };
         let mut listeners = Listeners::open(&settings.transport, workers)?;
+        let http = settings.http.bind.map(http::open).transpose()?;
         raise_open_files(&settings.transport.limits);
 
         let transactions = &mut settings.sip.transaction.max;
@@ -138,6 +144,11 @@ impl Daemon {
             });
         }
         let accepting = listeners.accept(&node, control.handle());
+        if let Some(listener) = http {
+            let numbers = Numbers::new(Arc::clone(&node));
+            info!(address = %listener.local_addr()?, "serving HTTP");
+            control.spawn(http::serve(listener, Arc::new(numbers)));
+        }
         Ok(Daemon {
             node,
             signals,

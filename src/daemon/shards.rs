@@ -64,6 +64,11 @@ impl Shards {
         result
     }
 
+    /// Reads `shard` while no other thread runs it.
+    pub fn read(&self, shard: usize, read: impl FnOnce(&Server)) {
+        read(&self.list[shard % self.list.len()].0.lock());
+    }
+
     /// Whether no shard has a transaction under way that somebody waits for.
     pub fn are_settled(&self) -> bool {
         self.list.iter().all(|shard| shard.0.lock().is_settled())

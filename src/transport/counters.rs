@@ -18,8 +18,9 @@ impl Counter {
     }
 }
 
-/// What is counted.
+/// What is counted. The sets of two workers do not share cache lines, nor pairs of them.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct Counters {
     /// Datagrams received.
     pub datagrams_received: Counter,

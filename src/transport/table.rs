@@ -1,7 +1,7 @@
 //! The connections of this process: found by id for a flow (RFC 5626 §3), or by peer for a hop; each with a bounded
 //! queue of what is to be written to it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -133,6 +133,17 @@ impl<O: Copy> Connections<O> {
     /// How many there are.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// How many there are of each transport that has some, and of TCP and TLS always.
+    pub fn by_transport(&self) -> Vec<(Transport, usize)> {
+        let mut counts = BTreeMap::from([(Transport::Tcp, 0), (Transport::Tls, 0)]);
+        for part in &self.by_id.parts {
+            for connection in part.lock().values() {
+                *counts.entry(connection.flow.transport).or_default() += 1;
+            }
+        }
+        counts.into_iter().collect()
     }
 
     /// Enters a connection that was accepted.

@@ -85,17 +85,28 @@ fn open_socket(local: SocketAddr, is_shared: bool) -> io::Result<UdpSocket> {
 
 /// What the kernel counts of a socket that some thread serves.
 #[derive(Debug)]
-pub struct Watch(UdpSocket);
+pub struct Watch {
+    socket: UdpSocket,
+    local: SocketAddr,
+}
 
 impl Watch {
     /// Of `socket`.
     pub fn new(socket: &UdpSocket) -> io::Result<Watch> {
-        socket.try_clone().map(Watch)
+        Ok(Watch {
+            local: socket.local_addr()?,
+            socket: socket.try_clone()?,
+        })
+    }
+
+    /// The bound address.
+    pub fn local(&self) -> SocketAddr {
+        self.local
     }
 
     /// Datagrams that found the receive buffer full.
     pub fn kernel_drops(&self) -> u32 {
-        mmsg::kernel_drops(self.0.as_fd()).unwrap_or(0)
+        mmsg::kernel_drops(self.socket.as_fd()).unwrap_or(0)
     }
 }
 

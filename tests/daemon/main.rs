@@ -7,6 +7,7 @@ mod baresip;
 mod calls;
 mod fork;
 mod in_dialog;
+mod metrics;
 mod plain_sipp;
 mod quickstart;
 mod register;

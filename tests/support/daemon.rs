@@ -83,6 +83,11 @@ impl Configuration {
         self
     }
 
+    /// The address that shows that the server is up.
+    pub fn ip(&self) -> IpAddr {
+        self.probe.ip()
+    }
+
     fn text(&self, folder: &Folder) -> String {
         let mut text = format!("[server]\nstate_dir = {:?}\n", folder.join("state"));
         for (transport, address) in &self.listeners {
