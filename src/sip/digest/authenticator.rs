@@ -19,7 +19,7 @@ use crate::sip::message::credentials::Credentials;
 /// Makes challenges and checks what is answered to them; one for all shards and domains.
 pub struct Authenticator {
     keys: Keys,
-    decoy_key: [u8; 16],
+    decoys: Decoys,
     start: u64,
     next_sequence: AtomicU64,
     windows: Windows,
@@ -69,7 +69,7 @@ impl Authenticator {
     /// `start` names this start of this node and no other; `windows` is rounded up to a power of two.
     pub fn new(keys: Keys, start: u64, windows: usize) -> Authenticator {
         Authenticator {
-            decoy_key: keys.derived(b"decoy"),
+            decoys: Decoys::new(&keys.derived(b"decoy")),
             keys,
             start,
             next_sequence: AtomicU64::new(0),
@@ -102,11 +102,10 @@ impl Authenticator {
             counted: Some(counted),
         };
         // An unknown user takes the same hashes as a known one, so that the time does not tell them apart.
-        let decoy = self.decoy(algorithm, &credentials.username);
         let user = domain.users.find(&credentials.username);
         let ha1 = user.and_then(|user| user.ha1(algorithm));
         let is_right = protected
-            .response(ha1.as_ref().unwrap_or(&decoy))
+            .response(ha1.as_ref().unwrap_or(self.decoys.ha1(algorithm)))
             .is_hex(credentials.response);
         let Some(user) = user else {
             return Verification::UnknownUser;
@@ -146,19 +145,30 @@ impl Authenticator {
         .text(&self.keys, realm);
         header.write(&domain.auth.algorithms, realm, &nonce, stale, out);
     }
+}
 
-    /// An HA1 that nobody has, always the same for one name.
-    fn decoy(&self, algorithm: Algorithm, name: &[u8]) -> Digest {
-        let hasher = SipHasher24::new_with_key(&self.decoy_key);
-        let half = hasher.hash(name).as_bytes();
+/// HA1s that nobody has. What they give is thrown away; it is only to take as long as that of a user.
+struct Decoys {
+    md5: Digest,
+    sha256: Digest,
+}
+
+impl Decoys {
+    fn new(key: &[u8; 16]) -> Decoys {
+        let hasher = SipHasher24::new_with_key(key);
+        let halves = [hasher.hash(b"1").as_bytes(), hasher.hash(b"2").as_bytes()];
+        let mut both = [0; 32];
+        both.copy_from_slice(halves.as_flattened());
+        Decoys {
+            md5: Digest::Md5(halves[0]),
+            sha256: Digest::Sha256(both),
+        }
+    }
+
+    fn ha1(&self, algorithm: Algorithm) -> &Digest {
         match algorithm {
-            Algorithm::Md5 => Digest::Md5(half),
-            Algorithm::Sha256 => {
-                let mut both = [0; 32];
-                both[..16].copy_from_slice(&half);
-                both[16..].copy_from_slice(&hasher.hash(&half).as_bytes());
-                Digest::Sha256(both)
-            }
+            Algorithm::Md5 => &self.md5,
+            Algorithm::Sha256 => &self.sha256,
         }
     }
 }
@@ -387,13 +397,11 @@ mod tests {
     }
 
     #[test]
-    fn one_decoy_per_name_and_algorithm() {
-        let authenticator = authenticator(1);
+    fn a_decoy_is_of_the_algorithm_and_secret() {
+        let (one, other) = (Decoys::new(&[1; 16]), Decoys::new(&[2; 16]));
         for algorithm in Algorithm::ALL {
-            let decoy = authenticator.decoy(algorithm, b"nobody");
-            assert_eq!(decoy.algorithm(), algorithm);
-            assert!(decoy.is_hex(authenticator.decoy(algorithm, b"nobody").hex().as_bytes()));
-            assert!(!decoy.is_hex(authenticator.decoy(algorithm, b"somebody").hex().as_bytes()));
+            assert_eq!(one.ha1(algorithm).algorithm(), algorithm);
+            assert!(!one.ha1(algorithm).is_hex(other.ha1(algorithm).hex().as_bytes()));
         }
     }
 

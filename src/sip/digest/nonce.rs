@@ -3,8 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use siphasher::sip128::SipHasher24;
 use subtle::ConstantTimeEq;
 
@@ -63,20 +61,12 @@ impl Nonce {
         }
         let mac = mac(&keys.current, &bytes[..FIELDS], realm);
         bytes[FIELDS..].copy_from_slice(&mac);
-        let mut text = [0; TEXT];
-        URL_SAFE_NO_PAD
-            .encode_slice(bytes, &mut text)
-            .expect("TEXT is the length of BYTES bytes in base64");
-        text
+        encoded(&bytes)
     }
 
     /// Reads a nonce that one of `keys` made for `realm`; any other bytes are `None`.
     pub(super) fn read(text: &[u8], keys: &Keys, realm: &[u8]) -> Option<Nonce> {
-        if text.len() != TEXT {
-            return None;
-        }
-        let mut bytes = [0; BYTES];
-        URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
+        let bytes = decoded(text.try_into().ok()?)?;
         let (fields, found) = bytes.split_at(FIELDS);
         let is_made_by = |key: &[u8; 16]| bool::from(mac(key, fields, realm).ct_eq(found));
         if !is_made_by(&keys.current) && !keys.previous.as_ref().is_some_and(is_made_by) {
@@ -95,6 +85,44 @@ impl Nonce {
         unix_now.as_secs().abs_diff(self.issued_secs) <= lifetime.as_secs()
     }
 }
+
+/// Base64 with the alphabet for URLs (RFC 4648 §5). Of this one length nothing is left over or padded, which makes it a
+/// quarter of the work that a decoder of any text has.
+fn encoded(bytes: &[u8; BYTES]) -> [u8; TEXT] {
+    let mut text = [0; TEXT];
+    for (four, three) in text.as_chunks_mut::<4>().0.iter_mut().zip(bytes.as_chunks::<3>().0) {
+        let bits = u32::from_be_bytes([0, three[0], three[1], three[2]]);
+        *four = [18, 12, 6, 0].map(|shift| ALPHABET[(bits >> shift & 63) as usize]);
+    }
+    text
+}
+
+/// The reverse; `None` when a character is not of the alphabet.
+fn decoded(text: &[u8; TEXT]) -> Option<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
+    let mut seen = 0;
+    for (three, four) in bytes.as_chunks_mut::<3>().0.iter_mut().zip(text.as_chunks::<4>().0) {
+        let [a, b, c, d] = four.map(|character| SEXTETS[usize::from(character)]);
+        seen |= a | b | c | d;
+        let bits = u32::from(a) << 18 | u32::from(b) << 12 | u32::from(c) << 6 | u32::from(d);
+        let [_, first, second, third] = bits.to_be_bytes();
+        *three = [first, second, third];
+    }
+    (seen <= 63).then_some(bytes)
+}
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// The value of each character of [`ALPHABET`]; other bytes have a bit above it.
+const SEXTETS: [u8; 256] = {
+    let mut table = [0x80; 256];
+    let mut value = 0;
+    while value < 64 {
+        table[ALPHABET[value] as usize] = value as u8;
+        value += 1;
+    }
+    table
+};
 
 fn mac(key: &[u8; 16], fields: &[u8], realm: &[u8]) -> [u8; BYTES - FIELDS] {
     use std::hash::Hasher as _;
@@ -151,6 +179,19 @@ mod tests {
         }
         assert_eq!(Nonce::read(&text[..TEXT - 1], &keys, b"example.com"), None);
         assert_eq!(Nonce::read(b"", &keys, b"example.com"), None);
+    }
+
+    #[test]
+    fn it_is_written_as_base64_for_urls() {
+        use base64::Engine as _;
+        use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+        for start in 0..64 {
+            let bytes: [u8; BYTES] = std::array::from_fn(|index| (index as u8 + start).wrapping_mul(57));
+            let text = encoded(&bytes);
+            assert_eq!(text.as_slice(), URL_SAFE_NO_PAD.encode(bytes).as_bytes());
+            assert_eq!(decoded(&text), Some(bytes));
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ const HAS_IDENTITIES: u8 = 4;
 #[derive(Default)]
 pub struct Users {
     key: [u8; 16],
+    /// Of all records; ids of these users carry it.
+    stamp: u64,
     /// Per user: flags, length of the name, name, HA1s.
     records: Vec<u8>,
     /// Where the records start, by the keyed hash of the name, which comes from the wire.
@@ -33,6 +35,7 @@ impl Users {
     pub(super) fn with_capacity(key: [u8; 16], users: usize, record_bytes: usize) -> Users {
         Users {
             key,
+            stamp: 0,
             records: Vec::with_capacity(record_bytes),
             table: HashTable::with_capacity(users),
             identities: HashMap::new(),
@@ -51,18 +54,22 @@ impl Users {
         self.table.insert_unique(name_hash(&key, record.name), at, hash);
     }
 
+    /// To be called when all are added.
+    pub(super) fn finish(&mut self) {
+        self.stamp = name_hash(&self.key, &self.records);
+    }
+
     /// The user with exactly this name.
     pub fn find(&self, name: &[u8]) -> Option<User<'_>> {
         let hash = name_hash(&self.key, name);
         let is_named = |at: &u32| Record::read(&self.records, *at).is_some_and(|record| record.name == name);
         let at = *self.table.find(hash, is_named)?;
-        self.user_at(at, hash)
+        self.user_at(at)
     }
 
     /// The user that was found before under this id, if these are the same users still.
     pub fn user(&self, id: UserId) -> Option<User<'_>> {
-        let hash = name_hash(&self.key, Record::read(&self.records, id.at)?.name);
-        self.user_at(id.at, hash).filter(|user| user.id == id)
+        (id.stamp == self.stamp).then(|| self.user_at(id.at)).flatten()
     }
 
     /// How many there are.
@@ -79,11 +86,9 @@ impl Users {
     pub fn iter(&self) -> impl Iterator<Item = User<'_>> {
         let mut at = 0;
         std::iter::from_fn(move || {
-            let record = Record::read(&self.records, at)?;
-            let hash = name_hash(&self.key, record.name);
-            let user = self.user_at(at, hash);
-            at += record.length() as u32;
-            user
+            let user = self.user_at(at)?;
+            at += user.record.length() as u32;
+            Some(user)
         })
     }
 
@@ -92,14 +97,14 @@ impl Users {
         self.iter().filter(|user| user.ha1(algorithm).is_none()).count()
     }
 
-    fn user_at(&self, at: u32, hash: u64) -> Option<User<'_>> {
+    fn user_at(&self, at: u32) -> Option<User<'_>> {
         let record = Record::read(&self.records, at)?;
         let identities = match record.has_identities {
             true => self.identities.get(&at).map_or(&[][..], |identities| identities),
             false => &[],
         };
         Some(User {
-            id: UserId { at, hash },
+            id: UserId { at, stamp: self.stamp },
             record,
             identities,
         })
@@ -119,7 +124,7 @@ impl fmt::Debug for Users {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserId {
     at: u32,
-    hash: u64,
+    stamp: u64,
 }
 
 /// One user.

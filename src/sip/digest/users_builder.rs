@@ -100,6 +100,7 @@ impl UsersBuilder {
             let identities = self.identities.remove(&(index as u32));
             users.push(self.record(entry, identities.is_some()), identities.unwrap_or_default());
         }
+        users.finish();
         users
     }
 
