@@ -10,7 +10,7 @@ use crate::sip::message::uri::Uri;
 
 /// An address-of-record in canonical form: the user part unescaped and compared exactly, `@`, and the name of the
 /// served domain that the host is or is an alias of.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AddressOfRecord(SmallVec<[u8; INLINE_LENGTH]>);
 
 impl AddressOfRecord {
@@ -55,6 +55,13 @@ impl AddressOfRecord {
     /// A user may hold an `@`, a domain may not.
     fn separator(&self) -> usize {
         memchr::memrchr(b'@', &self.0).unwrap_or(self.0.len())
+    }
+}
+
+/// In one copy, which the list of bytes itself would make one by one.
+impl Clone for AddressOfRecord {
+    fn clone(&self) -> AddressOfRecord {
+        AddressOfRecord::from_stored(&self.0)
     }
 }
 

@@ -10,6 +10,7 @@ mod expiry;
 mod model;
 mod plan;
 mod record;
+mod refresh;
 mod shard;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -33,7 +34,7 @@ use shard::{Common, Shard};
 #[derive(Debug)]
 pub struct Location {
     common: Common,
-    shards: Box<[Slot]>,
+    shards: Box<[Slot; SHARDS]>,
 }
 
 /// What a REGISTER asks for, after all checks that need no binding.
@@ -113,7 +114,7 @@ impl Location {
     pub fn new(key: [u8; 16], now: Instant) -> Location {
         Location {
             common: Common { key, epoch: now },
-            shards: (0..SHARDS).map(|_| Slot::default()).collect(),
+            shards: Box::new(std::array::from_fn(|_| Slot::default())),
         }
     }
 
@@ -221,17 +222,16 @@ impl Location {
 
     fn slot(&self, hash: u64) -> &Slot {
         // The tables themselves go by the lowest and the highest bits.
-        &self.shards[(hash >> 32) as usize % self.shards.len()]
+        &self.shards[(hash >> 32) as usize % SHARDS]
     }
 
     fn moment(&self, now: Instant) -> Moment {
         Moment::new(self.common.epoch, now)
     }
 
-    /// So many bits that two Call-IDs are never taken for one.
-    fn hash_call_id(&self, call_id: &[u8]) -> u128 {
-        let hasher = siphasher::sip128::SipHasher13::new_with_key(&self.common.key);
-        hasher.hash(call_id).as_u128()
+    /// Keyed, and compared with those of one AOR only: nobody can make two Call-IDs be taken for one.
+    fn hash_call_id(&self, call_id: &[u8]) -> u64 {
+        self.common.hash(call_id)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::sip::message::uri::Uri;
 pub(super) struct Request<'a> {
     pub(super) update: &'a Update<'a>,
     /// The keyed hash of its Call-ID.
-    pub(super) call_id: u128,
+    pub(super) call_id: u64,
     pub(super) now: Moment,
 }
 
@@ -42,12 +42,12 @@ impl<'a> Request<'a> {
     }
 
     /// RFC 3261 §10.3: "if the Call-ID agrees, and the CSeq value is not higher, the update MUST be aborted".
-    fn is_in_order(&self, binding: &Binding<'_>) -> bool {
+    pub(super) fn is_in_order(&self, binding: &Binding<'_>) -> bool {
         binding.call_id() != self.call_id || binding.cseq() < self.update.cseq
     }
 
     /// Whether `binding` is what this very request has made of `contact` before.
-    fn has_made(&self, contact: &ContactUpdate<'_>, binding: &Binding<'_>) -> bool {
+    pub(super) fn has_made(&self, contact: &ContactUpdate<'_>, binding: &Binding<'_>) -> bool {
         binding.call_id() == self.call_id
             && binding.cseq() == self.update.cseq
             && binding.contact_uri() == contact.uri.bytes
@@ -230,7 +230,7 @@ impl Fate {
 }
 
 /// RFC 5626 §6: with instance and reg-id these two name the binding, whatever the URI.
-fn outbound_key<'a>(contact: &ContactUpdate<'a>) -> Option<(&'a [u8], u32)> {
+pub(super) fn outbound_key<'a>(contact: &ContactUpdate<'a>) -> Option<(&'a [u8], u32)> {
     Some((instance(&contact.parameters)?, reg_id(&contact.parameters)?))
 }
 
@@ -243,7 +243,7 @@ fn is_same(contact: &ContactUpdate<'_>, other: &ContactUpdate<'_>) -> bool {
     }
 }
 
-fn granted_secs(contact: &ContactUpdate<'_>) -> u32 {
+pub(super) fn granted_secs(contact: &ContactUpdate<'_>) -> u32 {
     u32::try_from(contact.expires.as_secs()).unwrap_or(u32::MAX)
 }
 

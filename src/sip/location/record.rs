@@ -47,7 +47,7 @@ pub(super) struct Fields<'a> {
     pub(super) parameters: &'a [u8],
     pub(super) path: &'a [u8],
     pub(super) q: u16,
-    pub(super) call_id: u128,
+    pub(super) call_id: u64,
     pub(super) cseq: u32,
     pub(super) nonce_count: u32,
     pub(super) granted_secs: u32,
@@ -67,27 +67,34 @@ impl Fields<'_> {
     /// Writes the binding over `out`, which is as long as [`Fields::encoded_length`] says; that also bounds each part
     /// to what its length field holds.
     pub(super) fn encode(&self, out: &mut [u8]) {
-        let mut writer = Writer { at: 0, out };
-        writer.put(&(writer.out.len() as u16).to_le_bytes());
-        writer.put(&(self.uri.len() as u16).to_le_bytes());
-        writer.put(&(self.parameters.len() as u16).to_le_bytes());
-        writer.put(&(self.path.len() as u16).to_le_bytes());
-        writer.put(&self.q.to_le_bytes());
-        writer.put(&[self.flags()]);
-        writer.put(&self.cseq.to_le_bytes());
-        writer.put(&self.nonce_count.to_le_bytes());
-        writer.put(&self.granted_secs.to_le_bytes());
-        writer.put(&self.registered_at.to_le_bytes());
-        writer.put(&self.expiry_moment().0.to_le_bytes());
-        writer.put(&self.call_id.to_le_bytes());
-        writer.put_address(self.flow.local);
-        writer.put_address(self.flow.remote);
-        if let Some(connection) = self.flow.connection {
-            writer.put(&connection.0.to_le_bytes());
+        let length = out.len() as u16;
+        let Some((fixed, rest)) = out.split_first_chunk_mut::<FIXED_LENGTH>() else {
+            return;
+        };
+        put(fixed, LENGTH, length.to_le_bytes());
+        for (number, part) in [self.uri, self.parameters, self.path].into_iter().enumerate() {
+            put(fixed, PART_LENGTHS + 2 * number, (part.len() as u16).to_le_bytes());
         }
-        writer.put(self.uri);
-        writer.put(self.parameters);
-        writer.put(self.path);
+        put(fixed, REGISTERED_AT, self.registered_at.to_le_bytes());
+        self.encode_refreshed(fixed);
+        let flow = PackedFlow::new(self.flow);
+        let mut rest = rest;
+        for part in [flow.bytes(), self.uri, self.parameters, self.path] {
+            let (place, after) = rest.split_at_mut(part.len());
+            place.copy_from_slice(part);
+            rest = after;
+        }
+    }
+
+    /// Writes the fields of one size that a refresh may change.
+    fn encode_refreshed(&self, fixed: &mut [u8; FIXED_LENGTH]) {
+        put(fixed, Q, self.q.to_le_bytes());
+        put(fixed, FLAGS, [self.flags()]);
+        put(fixed, CSEQ, self.cseq.to_le_bytes());
+        put(fixed, NONCE_COUNT, self.nonce_count.to_le_bytes());
+        put(fixed, GRANTED, self.granted_secs.to_le_bytes());
+        put(fixed, EXPIRES_AT, self.expiry_moment().0.to_le_bytes());
+        put(fixed, CALL_ID, self.call_id.to_le_bytes());
     }
 
     pub(super) fn expiry_moment(&self) -> Moment {
@@ -210,8 +217,8 @@ impl<'a> Binding<'a> {
     }
 
     /// The keyed hash of the Call-ID of its last REGISTER.
-    pub(super) fn call_id(&self) -> u128 {
-        u128::from_le_bytes(read(self.packed, CALL_ID))
+    pub(super) fn call_id(&self) -> u64 {
+        u64::from_le_bytes(read(self.packed, CALL_ID))
     }
 
     pub(super) fn is_live(&self, now: Moment) -> bool {
@@ -232,6 +239,12 @@ impl<'a> Binding<'a> {
 
     pub(super) fn packed(&self) -> &'a [u8] {
         self.packed
+    }
+
+    /// What is left of its lifetime, in seconds that have begun.
+    pub fn seconds_left(&self, now: Instant) -> u32 {
+        let left = self.expiry_moment().0.saturating_sub(Moment::new(self.epoch, now).0);
+        u32::try_from(left.div_ceil(1000)).unwrap_or(u32::MAX)
     }
 
     fn read_parameters(&self) -> Parameters<'a> {
@@ -325,6 +338,18 @@ impl Record {
         fields.encode(&mut self.0[start..start + length]);
     }
 
+    /// Writes the numbers and the flow of `fields` over a binding of the same length, URI, parameters and Path, which
+    /// starts `start` bytes after the first one's start.
+    pub(super) fn refresh(&mut self, start: usize, fields: &Fields<'_>) {
+        let start = self.first_binding() + start;
+        let Some((fixed, rest)) = self.0[start..].split_first_chunk_mut::<FIXED_LENGTH>() else {
+            return;
+        };
+        fields.encode_refreshed(fixed);
+        let flow = PackedFlow::new(fields.flow);
+        rest[..flow.length].copy_from_slice(flow.bytes());
+    }
+
     /// Sets the flag of every binding that `applies` says. Returns whether there was one.
     pub(super) fn mark_unreachable(&mut self, epoch: Instant, applies: impl Fn(&Binding<'_>) -> bool) -> bool {
         let mut start = self.first_binding();
@@ -387,26 +412,44 @@ impl RecordBuilder {
     }
 }
 
-struct Writer<'a> {
-    at: usize,
-    out: &'a mut [u8],
+/// A flow without its transport, as it stands in a binding.
+struct PackedFlow {
+    bytes: [u8; MAX_FLOW_LENGTH],
+    length: usize,
 }
 
-impl Writer<'_> {
-    fn put(&mut self, bytes: &[u8]) {
-        self.out[self.at..self.at + bytes.len()].copy_from_slice(bytes);
-        self.at += bytes.len();
+impl PackedFlow {
+    fn new(flow: &Flow) -> PackedFlow {
+        let mut packed = PackedFlow {
+            bytes: [0; MAX_FLOW_LENGTH],
+            length: 0,
+        };
+        packed.put_address(&flow.local);
+        packed.put_address(&flow.remote);
+        if let Some(connection) = flow.connection {
+            packed.put(connection.0.to_le_bytes());
+        }
+        packed
     }
 
-    fn put_address(&mut self, address: SocketAddr) {
-        self.put(&address.port().to_le_bytes());
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    fn put_address(&mut self, address: &SocketAddr) {
+        self.put(address.port().to_le_bytes());
         match address {
-            SocketAddr::V4(address) => self.put(&address.ip().octets()),
+            SocketAddr::V4(address) => self.put(address.ip().octets()),
             SocketAddr::V6(address) => {
-                self.put(&address.ip().octets());
-                self.put(&address.scope_id().to_le_bytes());
+                self.put(address.ip().octets());
+                self.put(address.scope_id().to_le_bytes());
             }
         }
+    }
+
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        self.bytes[self.length..self.length + N].copy_from_slice(&bytes);
+        self.length += N;
     }
 }
 
@@ -427,6 +470,11 @@ fn flow_length(flow: &Flow) -> usize {
     address(&flow.local) + address(&flow.remote) + flow.connection.map_or(0, |_| 8)
 }
 
+/// Writes a field at its place, which is within a binding's fixed part.
+fn put<const N: usize>(fixed: &mut [u8; FIXED_LENGTH], at: usize, bytes: [u8; N]) {
+    fixed[at..at + N].copy_from_slice(&bytes);
+}
+
 fn read<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut out = [0; N];
     out.copy_from_slice(&bytes[at..at + N]);
@@ -441,6 +489,7 @@ const AOR_LENGTH: usize = 10;
 const RECORD_HEADER: usize = 12;
 
 // Of a binding, whose own length comes first.
+const LENGTH: usize = 0;
 const PART_LENGTHS: usize = 2;
 const PARTS: usize = 3;
 const Q: usize = 8;
@@ -451,11 +500,12 @@ const GRANTED: usize = 19;
 const REGISTERED_AT: usize = 23;
 const EXPIRES_AT: usize = 27;
 const CALL_ID: usize = 35;
-const FIXED_LENGTH: usize = 51;
+const FIXED_LENGTH: usize = 43;
 
 // An address is port, IP and, for IPv6, scope.
 const V4_LENGTH: usize = 6;
 const V6_LENGTH: usize = 22;
+const MAX_FLOW_LENGTH: usize = 2 * V6_LENGTH + 8;
 
 const TRANSPORT: u8 = 0b0000_0111;
 const LOCAL_V6: u8 = 0b0000_1000;
@@ -473,7 +523,7 @@ mod tests {
             parameters: b"q=0.7;+sip.instance=\"<urn:uuid:1>\";reg-id=1",
             path: b"<sip:edge.example.com;lr>",
             q: 700,
-            call_id: u128::MAX - 5,
+            call_id: u64::MAX - 5,
             cseq: 0x7fff_fffe,
             nonce_count: 0x0102_0304,
             granted_secs: 3600,

@@ -1,6 +1,5 @@
 //! One part of the tables: the records of its AORs and the wheel of their expiry.
 
-use std::hash::Hasher as _;
 use std::time::Instant;
 
 use hashbrown::HashTable;
@@ -11,6 +10,7 @@ use crate::sip::hop::Flow;
 use crate::sip::location::expiry::{NodeIndex, Wheel};
 use crate::sip::location::plan::{Fate, Plan, Request, USUAL_BINDINGS};
 use crate::sip::location::record::{Binding, Fields, Moment, Record, RecordBuilder};
+use crate::sip::location::refresh::{Refreshed, refresh};
 use crate::sip::location::{AddressOfRecord, Change, Counts, Refused};
 
 /// What all shards have in common.
@@ -23,9 +23,7 @@ pub(super) struct Common {
 
 impl Common {
     pub(super) fn hash(&self, aor: &[u8]) -> u64 {
-        let mut hasher = SipHasher13::new_with_key(&self.key);
-        hasher.write(aor);
-        hasher.finish()
+        SipHasher13::new_with_key(&self.key).hash(aor)
     }
 }
 
@@ -84,12 +82,12 @@ impl Shard {
         request: &Request<'_>,
         listed: &mut dyn FnMut(&Binding<'_>),
     ) -> Result<Option<Change>, Refused> {
-        let counts = match self.records.find_mut(hash, |record| record.aor() == aor.as_bytes()) {
-            Some(record) => update(record, &mut self.wheel, common, request)?,
-            None => self.create(common, hash, aor, request)?,
+        let is_of_aor = |record: &Record| record.aor() == aor.as_bytes();
+        let Some(record) = self.records.find_mut(hash, is_of_aor) else {
+            return self.create(common, hash, aor, request, listed);
         };
-        self.live_bindings(common, hash, aor, request.now)
-            .for_each(|binding| listed(&binding));
+        let counts = update(record, &mut self.wheel, common, request)?;
+        list(record, common, request.now, listed);
         if counts.is_idle() {
             return Ok(None);
         }
@@ -133,17 +131,19 @@ impl Shard {
         hash: u64,
         aor: &AddressOfRecord,
         request: &Request<'_>,
-    ) -> Result<Counts, Refused> {
+        listed: &mut dyn FnMut(&Binding<'_>),
+    ) -> Result<Option<Change>, Refused> {
         let plan = Plan::new(&[], request)?;
         if plan.counts.is_idle() {
-            return Ok(plan.counts);
+            return Ok(None);
         }
         let parts = parts(&[], &plan, request)?;
         let (node, armed) = self.wheel.insert(hash, earliest_due(&parts).unwrap_or(u32::MAX));
         let record = build(aor.as_bytes(), &parts, node, armed);
+        list(&record, common, request.now, listed);
         self.records
             .insert_unique(hash, record, |record| common.hash(record.aor()));
-        Ok(plan.counts)
+        Ok(Some(self.change(hash, aor.clone(), plan.counts)))
     }
 
     /// Makes the change public; a record without bindings goes.
@@ -169,8 +169,25 @@ impl Shard {
 
 /// Updates the record of an AOR: in place if its lengths stay, else by another record made beside it.
 fn update(record: &mut Record, wheel: &mut Wheel, common: &Common, request: &Request<'_>) -> Result<Counts, Refused> {
-    let (counts, due) = match decide(record, common, request)? {
-        Outcome::Idle(counts) => return Ok(counts),
+    let (counts, due) = match refresh(record, common.epoch, request) {
+        Some(refreshed) => {
+            let Refreshed { counts, due } = refreshed?;
+            (counts, due)
+        }
+        None => update_any(record, common, request)?,
+    };
+    // Lazy re-arming: the record moves in the wheel only when it would be looked at too late.
+    if let Some(due) = due.filter(|due| *due < record.armed()) {
+        let armed = wheel.rearm(record.node(), record.armed(), due);
+        record.set_armed(armed);
+    }
+    Ok(counts)
+}
+
+/// Does what a plan says. Returns when the first of the bindings that were touched expires.
+fn update_any(record: &mut Record, common: &Common, request: &Request<'_>) -> Result<(Counts, Option<u32>), Refused> {
+    Ok(match decide(record, common, request)? {
+        Outcome::Idle(counts) => (counts, None),
         Outcome::Refreshed { places, counts } => {
             for (start, fields) in &places {
                 record.overwrite(*start, fields);
@@ -186,13 +203,13 @@ fn update(record: &mut Record, wheel: &mut Wheel, common: &Common, request: &Req
             *record = successor;
             (counts, due)
         }
-    };
-    // Lazy re-arming: the record moves in the wheel only when it would be looked at too late.
-    if let Some(due) = due.filter(|due| *due < record.armed()) {
-        let armed = wheel.rearm(record.node(), record.armed(), due);
-        record.set_armed(armed);
-    }
-    Ok(counts)
+    })
+}
+
+/// Shows what is live.
+fn list(record: &Record, common: &Common, now: Moment, listed: &mut dyn FnMut(&Binding<'_>)) {
+    let live = record.bindings(common.epoch).filter(|binding| binding.is_live(now));
+    live.for_each(|binding| listed(&binding));
 }
 
 /// What a request makes of a record.

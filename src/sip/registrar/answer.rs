@@ -10,8 +10,6 @@ use crate::sip::message::reply::{put_decimal, put_header};
 
 /// Appends the Contact line of a live binding, with what is left of its lifetime.
 pub(super) fn put_contact(binding: &Binding<'_>, now: Instant, out: &mut BytesMut) {
-    let left = binding.expires_at().saturating_duration_since(now);
-    let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
     out.put_slice(b"Contact: <");
     out.put_slice(binding.contact_uri());
     out.put_u8(b'>');
@@ -20,7 +18,7 @@ pub(super) fn put_contact(binding: &Binding<'_>, now: Instant, out: &mut BytesMu
         out.put_slice(binding.parameters());
     }
     out.put_slice(b";expires=");
-    put_decimal(out, u32::try_from(seconds).unwrap_or(u32::MAX));
+    put_decimal(out, binding.seconds_left(now));
     out.put_slice(b"\r\n");
 }
 

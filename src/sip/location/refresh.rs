@@ -1,0 +1,71 @@
+//! The usual REGISTER: one contact, written as it was the last time. Its binding gets new times and numbers where it
+//! lies; no plan is made of what becomes of the others, because nothing does.
+
+use std::time::Instant;
+
+use crate::sip::location::plan::{Request, granted_secs, outbound_key};
+use crate::sip::location::record::Record;
+use crate::sip::location::{Counts, Refused};
+
+/// What became of a request that was a usual one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refreshed {
+    /// The sums.
+    pub(super) counts: Counts,
+    /// When the binding expires, if it was refreshed.
+    pub(super) due: Option<u32>,
+}
+
+/// Does `request` when it is such a one, with the outcome that a [`Plan`](super::plan::Plan) has. `None`: it is not, and
+/// nothing has changed.
+pub(super) fn refresh(
+    record: &mut Record,
+    epoch: Instant,
+    request: &Request<'_>,
+) -> Option<Result<Refreshed, Refused>> {
+    let [contact] = request.contacts() else { return None };
+    if granted_secs(contact) == 0 {
+        return None;
+    }
+    // Instance and reg-id name one binding, whatever its URI; otherwise it is the first with the same URI.
+    let is_keyed = !contact.parameters.is_empty() && outbound_key(contact).is_some();
+    let mut start = 0;
+    let mut bindings = record.bindings(epoch);
+    let binding = loop {
+        let binding = bindings.next()?;
+        let (uri, parameters) = (binding.contact_uri(), binding.parameters());
+        if uri == contact.uri.bytes
+            && (!is_keyed || parameters == contact.parameters.bytes())
+            && binding.is_live(request.now)
+        {
+            break binding;
+        }
+        start += binding.packed().len();
+    };
+    let is_alike = binding.parameters() == contact.parameters.bytes() && binding.path() == request.update.path;
+    if !is_alike {
+        return None;
+    }
+    if request.has_made(contact, &binding) {
+        return Some(Ok(Refreshed {
+            counts: Counts::default(),
+            due: None,
+        }));
+    }
+    if !request.is_in_order(&binding) {
+        return Some(Err(Refused::OutOfOrder));
+    }
+    let fields = request.fields(contact, binding.registered_second());
+    if fields.encoded_length() != Some(binding.packed().len()) {
+        return None;
+    }
+    drop(bindings);
+    record.refresh(start, &fields);
+    Some(Ok(Refreshed {
+        counts: Counts {
+            refreshed: 1,
+            ..Counts::default()
+        },
+        due: Some(fields.expiry_moment().second_after()),
+    }))
+}
