@@ -125,7 +125,8 @@ impl Machines {
         let received = self.table.receive_request(&request.message, &request.key, self.now);
         assert_eq!(received, Received::New);
         let kind = Kind::of(request.message.method());
-        let server = self.table.create_server(&request.key, kind, self.target.clone());
+        let target = self.target.clone();
+        let server = self.table.create_server(&request.key, kind, target, self.now);
         let server = server.expect("there is room");
         for status in statuses {
             self.table.respond(server, self.payload.clone(), *status, self.now);

@@ -74,9 +74,11 @@ impl Engine {
     }
 
     /// A server transaction for `request`; none when there are as many as there may be.
-    pub fn create_server(&mut self, request: &Message, flow: &Flow, key: &ServerKey) -> Option<ServerId> {
+    pub fn create_server(&mut self, request: &Message, flow: &Flow, key: &ServerKey, now: Instant) -> Option<ServerId> {
         let kind = Kind::of(request.method());
-        let server = self.transactions.create_server(key, kind, reply_target(request, flow));
+        let server = self
+            .transactions
+            .create_server(key, kind, reply_target(request, flow), now);
         self.counts.transactions_refused += u64::from(server.is_none());
         server
     }
@@ -149,6 +151,30 @@ impl Engine {
         if self.transactions.respond(server, payload, status, now) {
             self.counts.answer(status);
         }
+    }
+
+    /// Answers a request other than INVITE for good: copies of it get the same again.
+    #[expect(clippy::too_many_arguments, reason = "a request, a status line and what follows")]
+    pub fn answer(
+        &mut self,
+        request: &Message,
+        flow: &Flow,
+        key: &ServerKey,
+        status: u16,
+        phrase: &str,
+        write: impl FnOnce(&mut BytesMut),
+        now: Instant,
+    ) {
+        let tag = to_tag(&self.shared, request);
+        let payload = self.compose(|_, _, out| {
+            reply::begin(out, request, flow.remote, status, phrase, Some(&tag));
+            write(out);
+            reply::finish(out);
+        });
+        self.counts.answer(status);
+        let target = reply_target(request, flow);
+        let is_kept = self.transactions.answer(key, target, payload, now);
+        self.counts.transactions_refused += u64::from(!is_kept);
     }
 
     /// Answers a request outside any transaction (RFC 3261 §8.2.7).

@@ -91,7 +91,7 @@ impl Proxy {
         let is_invite = request.method() == Method::Invite;
         let server = self
             .engine
-            .create_server(request, &flow, key)
+            .create_server(request, &flow, key, now)
             .ok_or(Reason::Overloaded)?;
         let id = self.contexts.reserve();
         self.by_server.insert(server, id);

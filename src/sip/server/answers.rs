@@ -43,7 +43,7 @@ impl Server {
     /// REGISTER (§10.3).
     pub(super) fn register(&mut self, prepared: &Prepared, key: &ServerKey, now: Instant) -> Result<(), Refused> {
         let (request, flow) = (&prepared.message, &prepared.flow);
-        let shared = self.shared.clone();
+        let shared = &self.shared;
         let registrar = Registrar {
             domains: &shared.settings.domains,
             location: &shared.location,
@@ -74,13 +74,8 @@ impl Server {
         self.changes.extend(change);
         let lines = &self.lines;
         let engine = &mut self.proxy.engine;
-        match engine.create_server(request, flow, key) {
-            Some(server) => {
-                engine.respond_with(server, request, flow.remote, 200, "OK", |out| out.put_slice(lines), now);
-            }
-            // Without a transaction a repeated request is known by the bindings it made.
-            None => engine.respond_stateless(request, flow, 200, "OK", |_, out| out.put_slice(lines)),
-        }
+        // Where there is no room for a transaction, a repeated request is known by the bindings it made.
+        engine.answer(request, flow, key, 200, "OK", |out| out.put_slice(lines), now);
         Ok(())
     }
 
@@ -103,20 +98,21 @@ impl Server {
         if matches!(refusal.reason, Reason::BadPassword | Reason::NonceReplayed) {
             self.count_failure(request, flow);
         }
-        let server = match is_authenticated {
-            true => self.proxy.engine.create_server(request, flow, key),
-            false => None,
-        };
-        let Some(server) = server else {
+        let engine = &mut self.proxy.engine;
+        if !is_authenticated || !engine.transactions.has_room(now) {
+            engine.counts.transactions_refused += u64::from(is_authenticated);
             return self.refuse_stateless(request, flow, &refusal, now);
-        };
-        self.proxy.engine.counts.refuse(refusal.reason);
+        }
+        engine.counts.refuse(refusal.reason);
         let (status, phrase) = status_line(request, refusal.reason);
-        let shared = self.shared.clone();
-        let write = |out: &mut BytesMut| put_extra(&shared, request, &refusal, true, now, out);
-        self.proxy
-            .engine
-            .respond_with(server, request, flow.remote, status, phrase, write, now);
+        let shared = &self.shared;
+        let write = |out: &mut BytesMut| put_extra(shared, request, &refusal, true, now, out);
+        if request.method() != Method::Invite {
+            return engine.answer(request, flow, key, status, phrase, write, now);
+        }
+        if let Some(server) = engine.create_server(request, flow, key, now) {
+            engine.respond_with(server, request, flow.remote, status, phrase, write, now);
+        }
     }
 
     /// Counts a failed authentication against its source and the AOR that it was for.

@@ -30,7 +30,7 @@ use crate::sip::proxy::validation::validate;
 use crate::sip::reason::{Reason, Refusal};
 use crate::sip::resolution::{QueryId, Question};
 use crate::sip::shared::Shared;
-use crate::sip::transaction::{Received, ServerKey};
+use crate::sip::transaction::{Cancelled, Received, ServerKey};
 use dispatch::{in_dialog, template};
 
 /// What a shard is told.
@@ -305,17 +305,14 @@ impl Server {
 
     /// RFC 3261 §9.2, §16.10: the CANCEL is answered at once, whatever becomes of its INVITE.
     fn receive_cancel(&mut self, request: &Message, flow: &Flow, key: &ServerKey, now: Instant) {
-        let Some(cancelled) = self.proxy.engine.transactions.find_cancelled(key) else {
+        let cancelled = self.proxy.engine.transactions.find_cancelled(key, now);
+        if cancelled == Cancelled::Nothing {
             return self.refuse_stateless(request, flow, &Reason::NoTransaction.into(), now);
-        };
-        if let Some(server) = self.proxy.engine.create_server(request, flow, key) {
-            self.proxy
-                .engine
-                .respond_with(server, request, flow.remote, 200, "OK", |_| {}, now);
-        } else {
-            self.proxy.engine.respond_stateless(request, flow, 200, "OK", |_, _| {});
         }
-        self.proxy.cancel(cancelled, now);
+        self.proxy.engine.answer(request, flow, key, 200, "OK", |_| {}, now);
+        if let Cancelled::Invite(server) = cancelled {
+            self.proxy.cancel(server, now);
+        }
         self.proxy.drain_events(now);
     }
 

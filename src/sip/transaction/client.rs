@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use siphasher::sip128::Hash128;
 
 use crate::sip::hop::Target;
 use crate::sip::message::Message;
@@ -14,7 +15,7 @@ use crate::sip::transaction::invite_client::{self, InviteClient};
 use crate::sip::transaction::non_invite_client::{self, NonInviteClient};
 use crate::sip::transaction::timer::{Timer, Timing};
 use crate::sip::transaction::wheel::TimerHandle;
-use crate::sip::transaction::{Due, Event, Kind, Transactions, Transmit, follow_up};
+use crate::sip::transaction::{CLIENTS_PER_SERVER, Due, Event, Kind, Transactions, Transmit, follow_up};
 
 /// What a response is to the transactions there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,9 @@ impl Transactions {
     /// Reserves a transaction and names its branch, which belongs into the Via of the request. `user` comes back with
     /// everything that happens to it. `None`: there are too many.
     pub fn create_client(&mut self, kind: Kind, user: u64) -> Option<(ClientId, BranchId)> {
+        if self.clients() >= self.settings.max.saturating_mul(CLIENTS_PER_SERVER) {
+            return None;
+        }
         let random = self.generator.next();
         let salt = (random >> 32) as u32;
         let client = Client {
@@ -132,7 +136,9 @@ impl Transactions {
     fn match_response(&mut self, response: &Message, now: Instant) -> Option<Matched> {
         let status = response.status()?;
         let (client, salt) = BranchId::parse(response.top_via()?.branch()?)?;
-        let transaction = self.clients.named(client.slot, client.generation)?;
+        let Some(transaction) = self.clients.named(client.slot, client.generation) else {
+            return self.match_copy(response.method(), client, salt, status, now);
+        };
         if transaction.salt != salt {
             return None;
         }
@@ -155,6 +161,33 @@ impl Transactions {
                 Some(Matched::Absorbed)
             }
         }
+    }
+
+    /// A response to a transaction that only waits for copies: those of an INVITE's are acknowledged again.
+    fn match_copy(
+        &mut self,
+        method: Method,
+        client: ClientId,
+        salt: u32,
+        status: u16,
+        now: Instant,
+    ) -> Option<Matched> {
+        let key = completed_key(client, salt);
+        match method {
+            Method::Ack => return None,
+            Method::Invite => {
+                let found = self.completed_invites.find(key, now)?;
+                if status >= 300 {
+                    let origin = Origin::Client(client).to_bits();
+                    self.transmits
+                        .extend(self.completed_invites.answer(found, Some(origin)));
+                }
+            }
+            // Of the CANCEL, which shares the branch.
+            Method::Cancel => self.completed_invites.find(key, now).map(drop)?,
+            _ => self.completed_clients.find(key, now).map(drop)?,
+        }
+        Some(Matched::Absorbed)
     }
 
     /// Whether the INVITE has had a provisional response and no final one, so that it can be cancelled.
@@ -201,6 +234,9 @@ impl Transactions {
     pub(super) fn fail_client(&mut self, client: ClientId, now: Instant) {
         if self.clients.named(client.slot, client.generation).is_some() {
             self.drive_client(client.slot, Input::TransportError, now);
+        } else {
+            // The ACK could not be sent (§17.1.1.2): it is not sent again.
+            self.completed_invites.forget(completed_key(client, 0).h1);
         }
     }
 
@@ -283,9 +319,14 @@ impl Transactions {
     /// Fires the timers that are due, those of zero among them, then arms the next one or frees the slot.
     fn settle_client(&mut self, slot: u32, now: Instant) {
         loop {
-            let Some((_, client)) = self.clients.tenant(slot) else {
+            let Some((generation, client)) = self.clients.tenant(slot) else {
                 return;
             };
+            if let Some(until) = client.waits_for_copies()
+                && until > now
+            {
+                return self.complete_client(ClientId { slot, generation }, until, now);
+            }
             match client.next_due() {
                 Some((due, at)) if at <= now => match due {
                     ClientDue::Request(timer) => {
@@ -307,6 +348,36 @@ impl Transactions {
                 None => return self.wheel.clear(&mut client.timer),
             }
         }
+    }
+
+    /// A transaction that has had its final response is over for its user, and is only kept for copies.
+    fn complete_client(&mut self, client: ClientId, until: Instant, now: Instant) {
+        let Some(mut transaction) = self.clients.remove(client.slot) else {
+            return;
+        };
+        self.wheel.clear(&mut transaction.timer);
+        let key = completed_key(client, transaction.salt);
+        match (&transaction.machine, &transaction.target) {
+            (Machine::Invite(state), Some(target)) => {
+                let ack = state.message().map(|ack| (target, ack));
+                self.completed_invites.insert(key, until, ack, now);
+            }
+            (Machine::NonInvite(_) | Machine::Reserved(_) | Machine::Invite(_), _) => {
+                self.completed_clients.insert(key, until, None, now);
+            }
+        }
+        self.events.push_back(Event::ClientTerminated {
+            client,
+            user: transaction.user,
+        });
+    }
+}
+
+/// The key under which a client transaction waits for copies. Generation and salt are random.
+fn completed_key(client: ClientId, salt: u32) -> Hash128 {
+    Hash128 {
+        h1: u64::from(client.slot) << 32 | u64::from(client.generation),
+        h2: u64::from(salt),
     }
 }
 
@@ -333,6 +404,25 @@ impl Client {
             .into_iter()
             .flatten()
             .min_by_key(|(_, at)| *at)
+    }
+
+    /// Until when copies of its final response are waited for, where that is all that is left.
+    fn waits_for_copies(&self) -> Option<Instant> {
+        let is_cancelling = self.cancel.as_ref().is_some_and(|cancel| {
+            matches!(
+                cancel.machine,
+                NonInviteClient::Trying { .. } | NonInviteClient::Proceeding { .. }
+            )
+        });
+        match &self.machine {
+            Machine::Invite(InviteClient::Completed { until, .. })
+            | Machine::NonInvite(NonInviteClient::Completed { until })
+                if !is_cancelling =>
+            {
+                Some(*until)
+            }
+            Machine::Reserved(_) | Machine::Invite(_) | Machine::NonInvite(_) => None,
+        }
     }
 
     fn is_over(&self) -> bool {

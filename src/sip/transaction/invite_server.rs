@@ -1,5 +1,6 @@
 //! The INVITE server transaction: RFC 3261 §17.2.1, Figure 7, as corrected by RFC 6026 §8.5-8.8 (state Accepted,
-//! timer L; a transport error changes no state).
+//! timer L; a transport error changes no state). What happens in Confirmed, until timer I fires, is in
+//! [`super::completed`].
 //!
 //! ```text
 //!  Proceeding ──300-699 from TU──▶ Completed ──ACK──▶ Confirmed ──I──▶ Terminated
@@ -118,7 +119,6 @@ impl InviteServer {
                 (state, Action::Nothing)
             }
 
-            (Confirmed { .. }, Event::Timer(Timer::I)) => (Terminated, Action::Nothing),
             (
                 state @ Confirmed { .. },
                 Event::Invite
@@ -146,10 +146,9 @@ impl InviteServer {
     /// The timer that fires next, and when.
     pub(super) fn timer(&self) -> Option<(Timer, Instant)> {
         match self {
-            InviteServer::Proceeding { .. } | InviteServer::Terminated => None,
+            InviteServer::Proceeding { .. } | InviteServer::Confirmed { .. } | InviteServer::Terminated => None,
             InviteServer::Completed { resend, until, .. } => Some(earlier((Timer::G, *resend), (Timer::H, *until))),
             InviteServer::Accepted { until } => Some((Timer::L, *until)),
-            InviteServer::Confirmed { until } => Some((Timer::I, *until)),
         }
     }
 
@@ -260,7 +259,7 @@ mod tests {
         let (state, action) = bench.step(bench.completed(), Event::Ack);
         assert!(matches!(state, InviteServer::Confirmed { .. }));
         assert_eq!(action, Action::Nothing);
-        assert_eq!(state.timer(), Some((Timer::I, bench.now + Duration::from_secs(5))));
+        assert_eq!(until(&state), bench.now + Duration::from_secs(5));
     }
 
     #[test]
@@ -331,16 +330,13 @@ mod tests {
     }
 
     #[test]
-    fn confirmed_absorbs_everything_until_timer_i() {
+    fn confirmed_absorbs_everything() {
         let bench = Bench::new(Transport::Udp);
         for event in [Event::Invite, Event::Ack, Event::Success, Event::TransportError] {
             let (state, action) = bench.step(bench.confirmed(), event);
             assert!(matches!(state, InviteServer::Confirmed { .. }));
             assert_eq!(action, Action::Nothing);
         }
-        let (state, action) = bench.step(bench.confirmed(), Event::Timer(Timer::I));
-        assert!(matches!(state, InviteServer::Terminated));
-        assert_eq!(action, Action::Nothing);
     }
 
     #[test]
@@ -349,7 +345,17 @@ mod tests {
         let completed = bench.completed();
         assert_eq!(completed.timer(), Some((Timer::H, bench.now + Duration::from_secs(32))));
         let (state, _) = bench.step(completed, Event::Ack);
-        assert_eq!(state.timer(), Some((Timer::I, bench.now)));
+        assert_eq!(until(&state), bench.now);
+    }
+
+    fn until(state: &InviteServer) -> Instant {
+        match state {
+            InviteServer::Confirmed { until } => *until,
+            InviteServer::Proceeding { .. }
+            | InviteServer::Completed { .. }
+            | InviteServer::Accepted { .. }
+            | InviteServer::Terminated => panic!("{state:?} is not Confirmed"),
+        }
     }
 
     struct Bench {

@@ -6,9 +6,13 @@
 //! what is to be sent and told comes out of [`Transactions::poll_transmit`] and [`Transactions::poll_event`].
 
 mod action;
+mod chunks;
 mod client;
+mod completed;
+mod fifo;
 mod follow_up;
 mod id;
+mod index;
 mod invite_client;
 mod invite_server;
 mod key;
@@ -22,21 +26,21 @@ mod wheel;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use hashbrown::HashTable;
-
 use crate::sip::hop::{Target, Transport};
 use crate::sip::message::method::Method;
+use bytes::Bytes;
 
 pub use client::Matched;
 pub use id::{BranchId, ClientId, ServerId};
 pub use key::{KeyHasher, ServerKey};
-pub use server::Received;
+pub use server::{Cancelled, Received};
 pub use timer::{TIMER_C, Timer};
 pub use wheel::{TICK, TimerHandle, Wheel};
 
 use client::Client;
-use id::{Generator, Origin, SLOT_LIMIT};
+use completed::Completed;
+use id::{Generator, Origin};
+use index::Index;
 use server::Server;
 use slots::Slots;
 use timer::Timing;
@@ -50,7 +54,8 @@ pub struct Settings {
     pub t2: Duration,
     /// How long a message may stay in the network.
     pub t4: Duration,
-    /// Server transactions at a time; sixteen times as many client transactions, for their forks.
+    /// Server transactions at a time, those included that only wait for copies; sixteen times as many client
+    /// transactions, for their forks.
     pub max: usize,
 }
 
@@ -99,7 +104,8 @@ pub enum Event {
         /// Its user.
         user: u64,
     },
-    /// A client transaction is over. The last event of each whose request was sent.
+    /// A client transaction is over for its user: at most copies of the final response are waited for. The last event
+    /// of each whose request was sent.
     ClientTerminated {
         /// The transaction.
         client: ClientId,
@@ -111,7 +117,7 @@ pub enum Event {
         /// The transaction.
         server: ServerId,
     },
-    /// A server transaction is over.
+    /// A server transaction is over for its user: at most copies of the request are waited for. The last event of each.
     ServerTerminated {
         /// The transaction.
         server: ServerId,
@@ -132,8 +138,16 @@ pub struct Transactions {
     wheel: Wheel<Due>,
     servers: Slots<Server>,
     /// Slots of `servers` by the hash of their key.
-    by_key: HashTable<u32>,
+    by_key: Index,
+    /// Non-INVITE server transactions in Completed: timer J.
+    completed_servers: Completed,
+    /// INVITE server transactions in Confirmed: timer I.
+    confirmed_servers: Completed,
     clients: Slots<Client>,
+    /// INVITE client transactions in Completed: timer D.
+    completed_invites: Completed,
+    /// Non-INVITE client transactions in Completed: timer K.
+    completed_clients: Completed,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
 }
@@ -146,7 +160,8 @@ enum Due {
     User(u64),
 }
 
-/// How many timers one [`Transactions::handle_timeout`] lets fire, so that other work gets its turn.
+/// How many timers one [`Transactions::handle_timeout`] lets fire, and how many transactions of each kind that have
+/// waited long enough it lets go, so that other work gets its turn.
 const EXPIRIES_PER_TURN: usize = 256;
 
 /// Client transactions that there may be for each server transaction.
@@ -193,15 +208,17 @@ impl Transactions {
     /// An empty table, whose time begins at `now`. From `seed` come the unguessable parts of ids and branches; each
     /// shard and each start needs its own.
     pub fn new(settings: Settings, seed: [u8; 32], now: Instant) -> Transactions {
-        let servers = settings.max.min(SLOT_LIMIT);
-        let clients = settings.max.saturating_mul(CLIENTS_PER_SERVER).min(SLOT_LIMIT);
         Transactions {
             settings,
             generator: Generator::new(&seed),
             wheel: Wheel::new(now),
-            servers: Slots::new(servers),
-            by_key: HashTable::new(),
-            clients: Slots::new(clients),
+            servers: Slots::new(),
+            by_key: Index::new(),
+            completed_servers: Completed::new(),
+            confirmed_servers: Completed::new(),
+            clients: Slots::new(),
+            completed_invites: Completed::new(),
+            completed_clients: Completed::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -210,9 +227,6 @@ impl Transactions {
     /// Takes over other settings: the bound at once, the timers as they are next started.
     pub fn set_settings(&mut self, settings: Settings) {
         self.settings = settings;
-        self.servers.set_limit(settings.max.min(SLOT_LIMIT));
-        let clients = settings.max.saturating_mul(CLIENTS_PER_SERVER);
-        self.clients.set_limit(clients.min(SLOT_LIMIT));
     }
 
     /// The message with this [`Transmit::origin`] could not be sent.
@@ -248,6 +262,14 @@ impl Transactions {
     /// Lets timers fire that are due. At most `EXPIRIES_PER_TURN` at once: [`Transactions::poll_timeout`] says whether
     /// more are.
     pub fn handle_timeout(&mut self, now: Instant) {
+        for completed in [
+            &mut self.completed_servers,
+            &mut self.confirmed_servers,
+            &mut self.completed_invites,
+            &mut self.completed_clients,
+        ] {
+            completed.expire(now, EXPIRIES_PER_TURN);
+        }
         for _ in 0..EXPIRIES_PER_TURN {
             let Some((timer, due)) = self.wheel.pop(now) else {
                 return;
@@ -262,7 +284,13 @@ impl Transactions {
 
     /// When [`Transactions::handle_timeout`] should next be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.wheel.poll_timeout()
+        let completed = [
+            self.completed_servers.poll_timeout(),
+            self.confirmed_servers.poll_timeout(),
+            self.completed_invites.poll_timeout(),
+            self.completed_clients.poll_timeout(),
+        ];
+        completed.into_iter().chain([self.wheel.poll_timeout()]).flatten().min()
     }
 
     /// The next message to send.
@@ -282,12 +310,12 @@ impl Transactions {
 
     /// How many server transactions there are.
     pub fn servers(&self) -> usize {
-        self.servers.len()
+        self.servers.len() + self.completed_servers.len() + self.confirmed_servers.len()
     }
 
     /// How many client transactions there are, those included whose request is not sent yet.
     pub fn clients(&self) -> usize {
-        self.clients.len()
+        self.clients.len() + self.completed_invites.len() + self.completed_clients.len()
     }
 
     /// Whether there are no transactions.

@@ -31,7 +31,18 @@ pub enum Received {
     AckFor2xx(Option<ServerId>),
 }
 
-/// A server transaction.
+/// What a CANCEL has to do with the INVITEs there are (RFC 3261 §9.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It matches none.
+    Nothing,
+    /// It matches one that has been refused and acknowledged: it has no effect.
+    Over,
+    /// It matches this one.
+    Invite(ServerId),
+}
+
+/// A server transaction that its user may still have something to do with.
 #[derive(Debug)]
 pub(super) struct Server {
     key: Hash128,
@@ -62,11 +73,7 @@ impl Transactions {
     pub fn receive_request(&mut self, request: &Message, key: &ServerKey, now: Instant) -> Received {
         let is_ack = request.method() == Method::Ack;
         let Some(slot) = self.find_server(key.own) else {
-            return if is_ack {
-                Received::AckFor2xx(None)
-            } else {
-                Received::New
-            };
+            return self.receive_copy(request.method(), key, now);
         };
         let input = if is_ack { Input::Ack } else { Input::Request };
         match self.drive_server(slot, input, now) {
@@ -76,15 +83,70 @@ impl Transactions {
         }
     }
 
+    /// A request that none of the live transactions has: perhaps a copy of one that was answered, or its ACK.
+    fn receive_copy(&mut self, method: Method, key: &ServerKey, now: Instant) -> Received {
+        match method {
+            Method::Invite if self.confirmed_servers.find(key.own, now).is_some() => Received::Absorbed,
+            Method::Ack if self.confirmed_servers.find(key.own, now).is_some() => Received::Ack,
+            Method::Invite => Received::New,
+            Method::Ack => Received::AckFor2xx(None),
+            _ => match self.completed_servers.find(key.own, now) {
+                Some(found) => {
+                    self.transmits.extend(self.completed_servers.answer(found, None));
+                    Received::Absorbed
+                }
+                None => Received::New,
+            },
+        }
+    }
+
     /// The INVITE transaction that the CANCEL of `key` cancels (RFC 3261 §9.2).
-    pub fn find_cancelled(&mut self, key: &ServerKey) -> Option<ServerId> {
-        let slot = self.find_server(key.cancelled?)?;
-        self.server_id(slot)
+    pub fn find_cancelled(&mut self, key: &ServerKey, now: Instant) -> Cancelled {
+        let Some(cancelled) = key.cancelled else {
+            return Cancelled::Nothing;
+        };
+        if let Some(server) = self.find_server(cancelled).and_then(|slot| self.server_id(slot)) {
+            return Cancelled::Invite(server);
+        }
+        match self.confirmed_servers.find(cancelled, now) {
+            Some(_) => Cancelled::Over,
+            None => Cancelled::Nothing,
+        }
+    }
+
+    /// Whether there are less server transactions than [`super::Settings::max`].
+    pub fn has_room(&mut self, now: Instant) -> bool {
+        if self.servers() < self.settings.max {
+            return true;
+        }
+        self.completed_servers.expire(now, EXPIRIES_WHEN_FULL);
+        self.confirmed_servers.expire(now, EXPIRIES_WHEN_FULL);
+        self.servers() < self.settings.max
+    }
+
+    /// Sends the final response to a new request other than INVITE, all of whose transaction this is: copies of the
+    /// request get the response again. False: there was no room for it, and it was only sent.
+    pub fn answer(&mut self, key: &ServerKey, reply_to: Target, payload: Bytes, now: Instant) -> bool {
+        let has_room = self.has_room(now);
+        let until = now + self.settings.timing(reply_to.transport()).duration(Timer::J);
+        if has_room && until > now {
+            self.completed_servers
+                .insert(key.own, until, Some((&reply_to, &payload)), now);
+        }
+        self.send(Transmit {
+            payload,
+            target: reply_to,
+            origin: None,
+        });
+        has_room
     }
 
     /// Starts the transaction of a new request. Its responses go to `reply_to` (§18.2.2). `None`: there are as many
     /// as [`super::Settings::max`].
-    pub fn create_server(&mut self, key: &ServerKey, kind: Kind, reply_to: Target) -> Option<ServerId> {
+    pub fn create_server(&mut self, key: &ServerKey, kind: Kind, reply_to: Target, now: Instant) -> Option<ServerId> {
+        if !self.has_room(now) {
+            return None;
+        }
         let server = Server {
             key: key.own,
             reply_to,
@@ -92,10 +154,7 @@ impl Transactions {
             timer: None,
         };
         let (slot, generation) = self.servers.insert(self.generator.next() as u32, server)?;
-        let servers = &self.servers;
-        self.by_key.insert_unique(key.own.h1, slot, |slot| {
-            servers.peek(*slot).map_or(0, |server| server.key.h1)
-        });
+        self.by_key.insert(key.own.h1 as u32, slot);
         Some(ServerId { slot, generation })
     }
 
@@ -158,10 +217,23 @@ impl Transactions {
             return Action::Nothing;
         };
         let timing = self.settings.timing(server.reply_to.transport());
-        let machine = std::mem::replace(&mut server.machine, Machine::OVER);
+        let machine = std::mem::replace(&mut server.machine, Machine::STEPPING);
         let (machine, action) = machine.step(&input, &timing, now);
         server.machine = machine;
         let server_id = ServerId { slot, generation };
+        match server.machine {
+            Machine::NonInvite(NonInviteServer::Completed { until }) if until > now => {
+                let reply = match &input {
+                    Input::Reply { payload, .. } if action == Action::Send => Some((&server.reply_to, &payload[..])),
+                    _ => None,
+                };
+                self.completed_servers.insert(server.key, until, reply, now);
+            }
+            Machine::Invite(InviteServer::Confirmed { until }) if until > now => {
+                self.confirmed_servers.insert(server.key, until, None, now);
+            }
+            Machine::NonInvite(_) | Machine::Invite(_) => {}
+        }
         match (action, input) {
             (Action::Send, Input::Reply { payload, .. }) => self.transmits.push_back(Transmit {
                 payload,
@@ -210,16 +282,13 @@ impl Transactions {
             return;
         };
         self.wheel.clear(&mut transaction.timer);
-        let found = self.by_key.find_entry(transaction.key.h1, |slot| *slot == server.slot);
-        if let Ok(entry) = found {
-            entry.remove();
-        }
+        self.by_key.remove(transaction.key.h1 as u32, server.slot);
         self.events.push_back(Event::ServerTerminated { server });
     }
 
     fn find_server(&self, key: Hash128) -> Option<u32> {
-        let is_it = |slot: &u32| self.servers.peek(*slot).is_some_and(|server| server.key == key);
-        self.by_key.find(key.h1, is_it).copied()
+        let is_it = |slot| self.servers.peek(slot).is_some_and(|server| server.key == key);
+        self.by_key.find(key.h1 as u32, is_it)
     }
 
     fn server_id(&mut self, slot: u32) -> Option<ServerId> {
@@ -228,8 +297,12 @@ impl Transactions {
     }
 }
 
+/// How many of those that are due go when there is no room for another.
+const EXPIRIES_WHEN_FULL: usize = 16;
+
 impl Machine {
-    const OVER: Machine = Machine::NonInvite(NonInviteServer::Terminated);
+    /// Stands for a machine while that makes a step.
+    const STEPPING: Machine = Machine::NonInvite(NonInviteServer::Trying);
 
     fn start(kind: Kind) -> Machine {
         match kind {
@@ -263,8 +336,8 @@ impl Machine {
                     Input::Ack => return (Machine::NonInvite(state), Action::Nothing),
                     Input::Reply { payload, status: ..200 } => Event::Provisional(payload),
                     Input::Reply { status: 408, .. } | Input::NoAnswer => Event::NoAnswer,
-                    Input::Reply { payload, status: 200.. } => Event::Final(payload),
-                    Input::Timer(timer) => Event::Timer(*timer),
+                    Input::Reply { status: 200.., .. } => Event::Final,
+                    Input::Timer(_) => return (Machine::NonInvite(state), Action::Nothing),
                     Input::TransportError => Event::TransportError,
                 };
                 let (state, action) = state.step(event, timing, now);
@@ -276,7 +349,7 @@ impl Machine {
     fn timer(&self) -> Option<(Timer, Instant)> {
         match self {
             Machine::Invite(state) => state.timer(),
-            Machine::NonInvite(state) => state.timer(),
+            Machine::NonInvite(_) => None,
         }
     }
 
@@ -287,10 +360,12 @@ impl Machine {
         }
     }
 
+    /// Whether its user has nothing more to do with it: it is terminated, or only waits for copies.
     fn is_over(&self) -> bool {
         matches!(
             self,
-            Machine::Invite(InviteServer::Terminated) | Machine::NonInvite(NonInviteServer::Terminated)
+            Machine::Invite(InviteServer::Confirmed { .. } | InviteServer::Terminated)
+                | Machine::NonInvite(NonInviteServer::Completed { .. })
         )
     }
 }

@@ -1,16 +1,17 @@
 //! Numbered places for transactions. A freed place is used again under another generation, so that an old id does not
 //! name the new tenant.
 
+use crate::sip::transaction::id::SLOT_LIMIT;
+
 /// Places are allocated this many at a time and never move, so that growing does not copy those in use.
 const CHUNK: usize = 256;
 
-/// The places, at most `limit` of them.
+/// The places.
 #[derive(Debug)]
 pub(super) struct Slots<T> {
     chunks: Vec<Vec<Slot<T>>>,
     free: Option<u32>,
     used: usize,
-    limit: usize,
 }
 
 #[derive(Debug)]
@@ -26,19 +27,18 @@ enum Content<T> {
 }
 
 impl<T> Slots<T> {
-    pub(super) fn new(limit: usize) -> Slots<T> {
+    pub(super) fn new() -> Slots<T> {
         Slots {
             chunks: Vec::new(),
             free: None,
             used: 0,
-            limit,
         }
     }
 
     /// Puts `value` into a free place under `generation`, or the next one where that was the last tenant's. `None`:
-    /// the limit is reached.
+    /// there are no more numbers.
     pub(super) fn insert(&mut self, generation: u32, value: T) -> Option<(u32, u32)> {
-        if self.used >= self.limit {
+        if self.used >= SLOT_LIMIT {
             return None;
         }
         self.used += 1;
@@ -104,11 +104,6 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Another limit for those to come.
-    pub(super) fn set_limit(&mut self, limit: usize) {
-        self.limit = limit;
-    }
-
     pub(super) fn len(&self) -> usize {
         self.used
     }
@@ -147,7 +142,7 @@ mod tests {
 
     #[test]
     fn an_old_name_does_not_name_the_new_tenant() {
-        let mut slots = Slots::new(10);
+        let mut slots = Slots::new();
         let (number, generation) = slots.insert(7, 'a').unwrap();
         assert_eq!(slots.remove(number), Some('a'));
         assert_eq!(slots.remove(number), None);
@@ -160,11 +155,10 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_holds_and_freed_places_are_used_again() {
-        let mut slots = Slots::new(2);
+    fn freed_places_are_used_again() {
+        let mut slots = Slots::new();
         assert!(slots.insert(1, 'a').is_some());
         assert!(slots.insert(2, 'b').is_some());
-        assert_eq!(slots.insert(3, 'c'), None);
         slots.remove(0);
         assert_eq!(slots.insert(4, 'd'), Some((0, 4)));
         assert_eq!((slots.peek(0), slots.len()), (Some(&'d'), 2));
@@ -172,7 +166,7 @@ mod tests {
 
     #[test]
     fn after_a_burst_one_chunk_is_left() {
-        let mut slots = Slots::new(usize::MAX);
+        let mut slots = Slots::new();
         for number in 0..3 * CHUNK {
             slots.insert(0, number);
         }

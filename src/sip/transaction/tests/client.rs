@@ -79,7 +79,7 @@ fn a_response_is_delivered_once_and_its_copies_are_absorbed_until_timer_k() {
         bench.run(secs(6)),
         [
             sent(0.0, "OPTIONS"),
-            told(5.0, Event::ClientTerminated { client, user: 7 })
+            told(0.0, Event::ClientTerminated { client, user: 7 })
         ]
     );
     assert_eq!(bench.answer(200, "OPTIONS"), Matched::Unmatched);
@@ -100,9 +100,40 @@ fn a_busy_is_acknowledged_each_time_it_comes_and_delivered_once() {
             sent(0.0, "INVITE"),
             sent(0.0, "ACK"),
             sent(0.0, "ACK"),
-            told(32.0, Event::ClientTerminated { client, user: 7 }),
+            told(0.0, Event::ClientTerminated { client, user: 7 }),
         ]
     );
+}
+
+#[test]
+fn copies_of_a_busy_are_acknowledged_until_timer_d() {
+    let mut bench = Bench::new(Transport::Udp);
+    bench.start_client("INVITE");
+    bench.answer(486, "INVITE");
+    bench.run(Duration::from_millis(31_999));
+
+    assert_eq!(bench.answer(200, "INVITE"), Matched::Absorbed);
+    assert_eq!(bench.answer(486, "OPTIONS"), Matched::Unmatched);
+    assert_eq!(bench.answer(486, "ACK"), Matched::Unmatched);
+    assert_eq!(bench.answer(486, "INVITE"), Matched::Absorbed);
+    assert_eq!(bench.run(Duration::from_millis(1)), [sent(31.999, "ACK")]);
+    assert_eq!(bench.answer(486, "INVITE"), Matched::Unmatched);
+    assert!(bench.table.is_idle());
+}
+
+#[test]
+fn an_ack_that_cannot_be_sent_is_not_sent_again() {
+    let mut bench = Bench::new(Transport::Udp);
+    bench.start_client("INVITE");
+    bench.answer(486, "INVITE");
+    let origin = std::iter::from_fn(|| bench.table.poll_transmit())
+        .last()
+        .unwrap()
+        .origin;
+
+    bench.table.fail(origin.unwrap(), bench.now);
+
+    assert_eq!(bench.answer(486, "INVITE"), Matched::Unmatched);
 }
 
 #[test]

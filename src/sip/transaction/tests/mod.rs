@@ -141,7 +141,7 @@ impl Bench {
         let key = self.keys.server_key(&self.request(method));
         let kind = Kind::of(Method::from_bytes(method.as_bytes()));
         let target = self.target();
-        self.table.create_server(&key, kind, target).unwrap()
+        self.table.create_server(&key, kind, target, self.now).unwrap()
     }
 
     fn receive(&mut self, method: &str) -> Received {

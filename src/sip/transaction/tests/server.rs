@@ -16,11 +16,54 @@ fn a_retransmitted_request_gets_the_last_response_again_until_timer_j() {
         [
             sent(0.0, "200"),
             sent(0.0, "200"),
-            told(32.0, Event::ServerTerminated { server }),
+            told(0.0, Event::ServerTerminated { server }),
         ]
     );
     assert!(bench.table.is_idle());
     assert_eq!(bench.receive("REGISTER"), Received::New);
+}
+
+#[test]
+fn what_is_answered_at_once_is_answered_again_until_timer_j() {
+    let mut bench = Bench::new(Transport::Udp);
+    let (key, target) = (bench.keys.server_key(&bench.request("REGISTER")), bench.target());
+    let payload = bench.response(200, "REGISTER").bytes().clone();
+    assert!(bench.table.answer(&key, target, payload, bench.now));
+    bench.run(Duration::from_millis(31_999));
+    assert_eq!(bench.receive("REGISTER"), Received::Absorbed);
+    assert_eq!((bench.table.servers(), bench.table.poll_event()), (1, None));
+    assert_eq!(bench.run(Duration::from_millis(1)), [sent(31.999, "200")]);
+    assert_eq!(bench.receive("REGISTER"), Received::New);
+    assert!(bench.table.is_idle());
+}
+
+#[test]
+fn over_tcp_what_is_answered_at_once_is_not_kept() {
+    let mut bench = Bench::new(Transport::Tcp);
+    let (key, target) = (bench.keys.server_key(&bench.request("REGISTER")), bench.target());
+    let payload = bench.response(200, "REGISTER").bytes().clone();
+    assert!(bench.table.answer(&key, target, payload, bench.now));
+    assert_eq!(bench.run(secs(0)), [sent(0.0, "200")]);
+    assert!(bench.table.is_idle());
+}
+
+#[test]
+fn what_waits_for_copies_counts_against_the_limit_and_is_answered_without_room() {
+    let mut bench = Bench::new(Transport::Udp);
+    bench.table.set_settings(Settings {
+        max: 1,
+        ..Settings::default()
+    });
+    let server = bench.start_server("REGISTER");
+    bench.respond(server, 200);
+    let (key, target) = (bench.keys.server_key(&bench.request("OPTIONS")), bench.target());
+    let payload = bench.response(200, "OPTIONS").bytes().clone();
+
+    assert!(!bench.table.answer(&key, target.clone(), payload.clone(), bench.now));
+    assert_eq!(bench.receive("OPTIONS"), Received::New);
+    bench.now += secs(32);
+    assert!(bench.table.answer(&key, target, payload, bench.now));
+    assert_eq!(bench.receive("OPTIONS"), Received::Absorbed);
 }
 
 #[test]
@@ -43,7 +86,7 @@ fn a_408_to_a_request_other_than_invite_is_silence() {
     assert!(!bench.respond(server, 408));
     assert_eq!(bench.receive("OPTIONS"), Received::Absorbed);
     assert!(!bench.respond(server, 200));
-    assert_eq!(bench.run(secs(60)), [told(32.0, Event::ServerTerminated { server })]);
+    assert_eq!(bench.run(secs(60)), [told(0.0, Event::ServerTerminated { server })]);
 }
 
 #[test]
@@ -76,7 +119,7 @@ fn a_busy_goes_out_at_intervals_up_to_t2_until_its_ack_and_the_ack_is_absorbed()
     assert_eq!(bench.receive("INVITE"), Received::Absorbed);
     assert_eq!(
         bench.run(secs(60)),
-        [sent(10.0, "486"), told(15.0, Event::ServerTerminated { server })]
+        [sent(10.0, "486"), told(10.0, Event::ServerTerminated { server })]
     );
 }
 
@@ -132,14 +175,20 @@ fn a_cancel_is_new_and_finds_its_invite() {
     let mut bench = Bench::new(Transport::Udp);
     let request = bench.request("CANCEL");
     let key = bench.keys.server_key(&request);
-    assert_eq!(bench.table.find_cancelled(&key), None);
+    assert_eq!(bench.table.find_cancelled(&key, bench.now), Cancelled::Nothing);
 
     let server = bench.start_server("INVITE");
 
     assert_eq!(bench.receive("CANCEL"), Received::New);
-    assert_eq!(bench.table.find_cancelled(&key), Some(server));
+    assert_eq!(bench.table.find_cancelled(&key, bench.now), Cancelled::Invite(server));
     let invite = bench.keys.server_key(&bench.request("INVITE"));
-    assert_eq!(bench.table.find_cancelled(&invite), None);
+    assert_eq!(bench.table.find_cancelled(&invite, bench.now), Cancelled::Nothing);
+
+    bench.respond(server, 486);
+    bench.receive("ACK");
+    assert_eq!(bench.table.find_cancelled(&key, bench.now), Cancelled::Over);
+    bench.run(secs(5));
+    assert_eq!(bench.table.find_cancelled(&key, bench.now), Cancelled::Nothing);
 }
 
 #[test]
@@ -173,9 +222,19 @@ fn the_limit_refuses_and_ended_transactions_make_room() {
     let target = bench.target();
     let key = bench.keys.server_key(&bench.request("OPTIONS"));
 
-    assert_eq!(bench.table.create_server(&key, Kind::NonInvite, target.clone()), None);
+    assert_eq!(
+        bench
+            .table
+            .create_server(&key, Kind::NonInvite, target.clone(), bench.now),
+        None
+    );
     bench.respond(server, 200);
-    assert!(bench.table.create_server(&key, Kind::NonInvite, target).is_some());
+    assert!(
+        bench
+            .table
+            .create_server(&key, Kind::NonInvite, target, bench.now)
+            .is_some()
+    );
     for user in 0..16 {
         assert!(bench.table.create_client(Kind::Invite, user).is_some());
     }
