@@ -12,8 +12,7 @@ use ringbinder::sip::message::credentials::Credentials;
 use ringbinder::sip::message::header::HeaderName;
 use ringbinder::sip::message::limits::Limits;
 use ringbinder::sip::message::reply;
-use ringbinder::sip::proxy::forwarding::{Template, write_request};
-use ringbinder::sip::proxy::targets::{Candidate, Way};
+use ringbinder::sip::proxy::forwarding::{Copier, Draft, Template};
 use ringbinder::sip::proxy::validation::validate;
 
 use super::messages::{Request, contact, invite, register};
@@ -47,39 +46,33 @@ pub fn forward_invite() -> Work {
     let mut world = World::new();
     let challenge = challenge_407(&mut world);
     let request = message(invite(0, OPERATIONS, 2).authorized(&challenge, 1));
-    let candidate = Candidate {
-        uri: contact(OPERATIONS).into(),
-        path: Bytes::new(),
-        way: Way::Flow(flow(OPERATIONS)),
-        group: 0,
-    };
+    let (uri, from) = (contact(OPERATIONS), flow(0));
     let target = Target::Flow(flow(OPERATIONS));
     let domain: Arc<str> = "example.com".into();
-    let (mut text, mut out) = (BytesMut::new(), BytesMut::new());
+    let (mut copier, mut out) = (Copier::default(), BytesMut::new());
     Work::new(move || {
         let template = Template {
             reach: validate(&world.shared, &request).expect("the INVITE is sound"),
             own_routes: 0,
             drop_last_route: false,
             record: Some(domain.clone()),
+            has_checked_credentials: true,
         };
         out.clear();
-        let branch = b"z9hG4bK0000002adeadbeef00000007";
-        let from = flow(0);
-        let (text, out) = (&mut text, &mut out);
-        write_request(
-            &world.shared,
-            &request,
-            &from,
-            &template,
-            &candidate,
-            &target,
-            branch,
-            60,
-            text,
-            out,
-        );
-        black_box(out);
+        let draft = Draft {
+            request: &request,
+            // Without one nothing of the last copy is used again.
+            number: None,
+            flow: &from,
+            template: &template,
+            uri: uri.as_bytes(),
+            path: b"",
+            target: &target,
+            branch: b"z9hG4bK0000002adeadbeef00000007",
+            breadth: 60,
+        };
+        copier.write(&world.shared, &draft, &mut out);
+        black_box(&out);
     })
 }
 

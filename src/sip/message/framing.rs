@@ -2,7 +2,6 @@
 //! inside a message is not looked at, Content-Length excepted.
 
 use bytes::{Buf, Bytes, BytesMut};
-use memchr::memmem;
 use thiserror::Error;
 
 use super::grammar;
@@ -62,7 +61,8 @@ impl FramingError {
     }
 }
 
-/// Cuts the bytes of one stream into frames, however they come in. Each byte is looked at once.
+/// Cuts the bytes of one stream into frames, however they come in. Each byte of a head is looked at once, those of a
+/// body never.
 #[derive(Debug)]
 pub struct Framer {
     message_size: usize,
@@ -73,8 +73,8 @@ pub struct Framer {
 enum State {
     /// Between messages.
     Between { after: Line },
-    /// In the head of a message, whose end is not within the first `searched` bytes.
-    Head { searched: usize },
+    /// In the head of a message.
+    Head(Head),
     /// In a message of known length.
     Body { length: usize },
     /// An error has been reported.
@@ -90,8 +90,27 @@ enum Line {
     Half,
 }
 
-/// What ends the head of a message.
-const EMPTY_LINE: &[u8] = b"\r\n\r\n";
+/// What has been seen of the head of a message.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
+    /// No line ends within so many bytes that is not accounted for here.
+    searched: usize,
+    /// Where the last line begins whose end, with its folds, has not been seen.
+    line: usize,
+    content_length: ContentLength,
+}
+
+/// What the Content-Length lines of a head agree upon.
+#[derive(Clone, Copy, Debug, Default)]
+enum ContentLength {
+    /// There is none so far.
+    #[default]
+    Missing,
+    /// This number.
+    Is(usize),
+    /// No number, or two.
+    Bad,
+}
 
 impl Framer {
     /// A framer for the start of a stream.
@@ -121,14 +140,19 @@ impl Framer {
                         buffer.advance(2);
                         return Ok(Some(self.keep_alive(after)));
                     }
-                    _ => self.state = State::Head { searched: 0 },
+                    _ => self.state = State::Head(Head::default()),
                 },
-                State::Head { searched } => {
-                    let Some(head_length) = self.head_length(buffer, searched)? else {
-                        self.state = State::Head { searched: buffer.len() };
+                State::Head(mut head) => {
+                    let head_length = head.search(buffer);
+                    if head_length.unwrap_or(buffer.len()) > self.message_size {
+                        let head = buffer.split_to(self.message_size).freeze();
+                        return Err(FramingError::HeadTooLong { head });
+                    }
+                    let Some(head_length) = head_length else {
+                        self.state = State::Head(head);
                         return Ok(None);
                     };
-                    let length = self.message_length(buffer, head_length)?;
+                    let length = self.message_length(buffer, head_length, head.content_length)?;
                     self.state = State::Body { length };
                 }
                 State::Body { length } => {
@@ -152,49 +176,69 @@ impl Framer {
         frame
     }
 
-    /// The length of the head with its empty line, once that is there.
-    fn head_length(&self, buffer: &mut BytesMut, searched: usize) -> Result<Option<usize>, FramingError> {
-        // The empty line may have begun in what was searched before.
-        let from = searched.saturating_sub(EMPTY_LINE.len() - 1);
-        let end = memmem::find(&buffer[from..], EMPTY_LINE).map(|at| from + at + EMPTY_LINE.len());
-        if end.unwrap_or(buffer.len()) > self.message_size {
-            let head = buffer.split_to(self.message_size).freeze();
-            return Err(FramingError::HeadTooLong { head });
-        }
-        Ok(end)
-    }
-
     /// The length of the message whose whole head is there.
-    fn message_length(&self, buffer: &mut BytesMut, head_length: usize) -> Result<usize, FramingError> {
-        let body_length = content_length(&buffer[..head_length]);
+    fn message_length(
+        &self,
+        buffer: &mut BytesMut,
+        head_length: usize,
+        content_length: ContentLength,
+    ) -> Result<usize, FramingError> {
         let mut head = || buffer.split_to(head_length).freeze();
-        match body_length {
-            Ok(Some(body_length)) if body_length <= self.message_size - head_length => Ok(head_length + body_length),
-            Ok(Some(_)) => Err(FramingError::TooLarge { head: head() }),
-            Ok(None) => Err(FramingError::NoContentLength { head: head() }),
-            Err(NotANumber) => Err(FramingError::BadContentLength { head: head() }),
+        match content_length {
+            ContentLength::Is(length) if length <= self.message_size - head_length => Ok(head_length + length),
+            ContentLength::Is(_) => Err(FramingError::TooLarge { head: head() }),
+            ContentLength::Missing => Err(FramingError::NoContentLength { head: head() }),
+            ContentLength::Bad => Err(FramingError::BadContentLength { head: head() }),
         }
     }
 }
 
-/// Content-Length is no number, or two.
-struct NotANumber;
-
-/// What the Content-Length lines of a head agree upon.
-fn content_length(head: &[u8]) -> Result<Option<usize>, NotANumber> {
-    let mut found = None;
-    // The first line is the start line.
-    for line in (Lines { rest: head }).skip(1) {
-        let Some(value) = content_length_value(line) else {
-            continue;
-        };
-        let length = body_length(grammar::trim(value)).ok_or(NotANumber)?;
-        if found.is_some_and(|other| other != length) {
-            return Err(NotANumber);
+impl Head {
+    /// Searches on in the bytes of a message. The length of the head with its empty line, once that is there.
+    fn search(&mut self, message: &[u8]) -> Option<usize> {
+        let from = self.searched;
+        for at in memchr::memchr_iter(b'\n', &message[from..]) {
+            let end = from + at;
+            // Lines end with CRLF; a CR or an LF alone is part of one.
+            if end == 0 || message[end - 1] != b'\r' {
+                continue;
+            }
+            match message[end + 1..] {
+                // RFC 3261 §7.3.1: the line goes on.
+                [b' ' | b'\t', ..] => continue,
+                // What follows decides. This line end is looked at again with it.
+                [] | [b'\r'] => {
+                    self.searched = end;
+                    return None;
+                }
+                _ => {}
+            }
+            // The first line is the start line.
+            if self.line > 0 {
+                self.content_length.agree_with(&message[self.line..end - 1]);
+            }
+            self.line = end + 1;
+            if message[end + 1..].starts_with(b"\r\n") {
+                return Some(end + 3);
+            }
         }
-        found = Some(length);
+        self.searched = message.len();
+        None
     }
-    Ok(found)
+}
+
+impl ContentLength {
+    /// Takes in a line without its CRLF, whatever header it is of.
+    fn agree_with(&mut self, line: &[u8]) {
+        let Some(value) = content_length_value(line) else {
+            return;
+        };
+        *self = match (*self, body_length(grammar::trim(value))) {
+            (ContentLength::Missing, Some(length)) => ContentLength::Is(length),
+            (ContentLength::Is(other), Some(length)) if other == length => ContentLength::Is(length),
+            _ => ContentLength::Bad,
+        };
+    }
 }
 
 /// The value of the line, when its header is Content-Length or `l` (RFC 3261 §20.14).
@@ -212,29 +256,6 @@ fn body_length(digits: &[u8]) -> Option<usize> {
         return None;
     }
     Some(grammar::decimal(digits).map_or(usize::MAX, |length| length as usize))
-}
-
-/// The lines of a head, each with its folds (RFC 3261 §7.3.1) and without its CRLF.
-struct Lines<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Iterator for Lines<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let mut from = 0;
-        loop {
-            let end = from + memmem::find(&self.rest[from..], b"\r\n")?;
-            from = end + 2;
-            if matches!(self.rest.get(from), Some(b' ' | b'\t')) {
-                continue;
-            }
-            let line = &self.rest[..end];
-            self.rest = &self.rest[from..];
-            return Some(line);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -308,7 +329,7 @@ mod tests {
         for length in 1..=1000 {
             buffer.extend_from_slice(b"x");
             assert_eq!(framer.next_frame(&mut buffer), Ok(None));
-            assert!(matches!(framer.state, State::Head { searched } if searched == length));
+            assert!(matches!(framer.state, State::Head(Head { searched, .. }) if searched == length));
         }
     }
 

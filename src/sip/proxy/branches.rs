@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::contexts::ContextId;
 use super::engine::{Engine, question};
-use super::forwarding::{self, first_route};
+use super::forwarding::{Draft, first_route};
 use super::response_context::{Best, Branch, BranchState, Cancel, Outcome, Phase, ResponseContext};
 use super::targets::{self, Candidate, Way};
 use crate::sip::hop::{ConnectionId, Flow, Hop, Target, Transport};
@@ -101,7 +101,7 @@ fn start(
 fn ask(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index: usize) {
     let candidate = &context.branches[index].candidate;
     let route =
-        first_route(&context.request, &context.template, candidate).and_then(|value| NameAddr::parse(value).ok());
+        first_route(&context.request, &context.template, &candidate.path).and_then(|value| NameAddr::parse(value).ok());
     let uri = route.map_or(&candidate.uri[..], |route| route.uri);
     let is_large = context.request.bytes().len() + FORWARDING_GROWTH > MAX_UDP_REQUEST;
     match question(uri, is_large) {
@@ -142,20 +142,17 @@ fn send(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index
         engine.counts.transactions_refused += 1;
         return complete(engine, id, context, index, Outcome::Unreachable);
     };
-    let payload = engine.compose(|shared, text, out| {
-        let branch = &context.branches[index];
-        forwarding::write_request(
-            shared,
-            &context.request,
-            &context.flow,
-            &context.template,
-            &branch.candidate,
-            &target,
-            branch_id.as_bytes(),
-            branch.breadth,
-            text,
-            out,
-        );
+    let branch = &context.branches[index];
+    let payload = engine.copy(&Draft {
+        request: &context.request,
+        number: Some(id.user()),
+        flow: &context.flow,
+        template: &context.template,
+        uri: &branch.candidate.uri,
+        path: &branch.candidate.path,
+        target: &target,
+        branch: branch_id.as_bytes(),
+        breadth: branch.breadth,
     });
     if context.is_invite {
         engine.watch_connection(&target, user);

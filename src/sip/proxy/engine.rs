@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use hashbrown::HashMap;
 use siphasher::sip::SipHasher13;
 
-use super::forwarding::{self, Template};
+use super::forwarding::{self, Copier, Draft, Template};
 use super::response_context::ResponseContext;
 use super::targets::{Candidate, Way};
 use crate::sip::counts::Counts;
@@ -37,6 +37,8 @@ pub struct Engine {
     questions: VecDeque<(QueryId, Question)>,
     /// INVITE branches that wait for an answer on a stream connection.
     by_connection: HashMap<ConnectionId, Vec<u64>>,
+    /// Writes the forwarded requests.
+    pub copier: Copier,
     arena: BytesMut,
     text: BytesMut,
 }
@@ -52,6 +54,7 @@ impl Engine {
             shard,
             questions: VecDeque::new(),
             by_connection: HashMap::new(),
+            copier: Copier::default(),
             arena: BytesMut::new(),
             text: BytesMut::new(),
         }
@@ -92,11 +95,20 @@ impl Engine {
         self.arena.split().freeze()
     }
 
+    /// Writes a copy of a request and returns it as it is to be sent.
+    pub fn copy(&mut self, draft: &Draft<'_>) -> Bytes {
+        if self.arena.capacity() < ARENA_LOW {
+            self.arena.reserve(ARENA);
+        }
+        self.copier.write(&self.shared, draft, &mut self.arena);
+        self.arena.split().freeze()
+    }
+
     /// Answers the request of `context` with a response of our own.
     pub fn respond_to(&mut self, context: &ResponseContext, status: u16, phrase: &str, now: Instant) {
-        let tag = to_tag(&self.shared, &context.request);
+        let tag = (status > 100).then(|| to_tag(&self.shared, &context.request));
         let payload = self.compose(|_, _, out| {
-            let tag = (status > 100).then_some(&tag[..]);
+            let tag = tag.as_ref().map(|tag| &tag[..]);
             reply::begin(out, &context.request, context.flow.remote, status, phrase, tag);
             reply::finish(out);
         });
@@ -237,19 +249,16 @@ impl Engine {
         hasher.write(request.top_via().and_then(|via| via.branch()).unwrap_or_default());
         hasher.write(request.call_id());
         let branch = format!("z9hG4bK{:016x}", hasher.finish());
-        let payload = self.compose(|shared, text, out| {
-            forwarding::write_request(
-                shared,
-                request,
-                flow,
-                template,
-                candidate,
-                &target,
-                branch.as_bytes(),
-                1,
-                text,
-                out,
-            );
+        let payload = self.copy(&Draft {
+            request,
+            number: None,
+            flow,
+            template,
+            uri: &candidate.uri,
+            path: &candidate.path,
+            target: &target,
+            branch: branch.as_bytes(),
+            breadth: 1,
         });
         self.transactions.send(Transmit {
             payload,
@@ -328,7 +337,7 @@ pub fn reply_target(request: &Message, flow: &Flow) -> Target {
 
 /// The To tag of our own replies to `request`: a keyed hash, so that a repeated request gets the same without anything
 /// being kept, and the ACK to it is known again (RFC 3261 §8.2.7).
-pub fn to_tag(shared: &Shared, request: &Message) -> [u8; 16] {
+pub fn to_tag(shared: &Shared, request: &Message) -> [u8; TO_TAG] {
     let mut hasher = SipHasher13::new_with_key(&shared.keys.hash);
     let mut put = |part: &[u8]| {
         hasher.write(&(part.len() as u32).to_be_bytes());
@@ -340,7 +349,7 @@ pub fn to_tag(shared: &Shared, request: &Message) -> [u8; 16] {
     let number = request.cseq().map_or(0, |cseq| cseq.number);
     put(&number.to_be_bytes());
     let hash = hasher.finish();
-    let mut text = [0; 16];
+    let mut text = [0; TO_TAG];
     for (index, digit) in text.iter_mut().enumerate() {
         *digit = b"0123456789abcdef"[(hash >> (60 - 4 * index)) as usize & 15];
     }
@@ -367,7 +376,8 @@ pub fn put_warning(shared: &Shared, request: &Message, reason: Reason, out: &mut
 pub fn acknowledges_refusal(shared: &Shared, ack: &Message) -> bool {
     ack.to()
         .and_then(|to| to.tag())
-        .is_some_and(|tag| tag == to_tag(shared, ack))
+        // What is of another length is not even hashed.
+        .is_some_and(|tag| tag.len() == TO_TAG && tag == to_tag(shared, ack))
 }
 
 /// The question that leads to `uri`, when it can be asked.
@@ -378,6 +388,7 @@ pub fn question(uri: &[u8], is_large: bool) -> Option<Question> {
     Some(question)
 }
 
+const TO_TAG: usize = 16;
 /// Messages are written one behind the other into blocks of this size.
 const ARENA: usize = 64 * 1024;
 const ARENA_LOW: usize = 4096;

@@ -1,20 +1,22 @@
 //! The forwarded request (RFC 3261 §16.6): a copy in which only what a proxy must touch is changed.
-
-use std::net::SocketAddr;
+//!
+//! The copies of one request differ in their first lines only: Request-URI, our Via and Record-Route, Routes of a path,
+//! Max-Breadth. All that follows, the stem, is made once.
 
 use bytes::{BufMut, BytesMut};
+use smallvec::SmallVec;
 
-use super::targets::Candidate;
+use super::own_address::OwnAddresses;
 use super::token::{self, Sides};
-use super::validation::{Reach, write_loop_part};
-use crate::sip::hop::{Flow, Target, Transport};
+use super::validation::Reach;
+use crate::sip::hop::{Flow, Target};
 use crate::sip::message::Message;
 use crate::sip::message::credentials::Credentials;
 use crate::sip::message::header::HeaderName;
 use crate::sip::message::reply::{put_decimal, via_edits};
 use crate::sip::message::splice::Splice;
-use crate::sip::message::uri::{Scheme, Uri};
-use crate::sip::shared::{Settings, Shared};
+use crate::sip::message::uri::Uri;
+use crate::sip::shared::Shared;
 
 /// What is the same in all copies of a request.
 #[derive(Clone, Debug)]
@@ -27,52 +29,170 @@ pub struct Template {
     pub drop_last_route: bool,
     /// The domain named in the token, when we want to stay in the path; else nothing is recorded.
     pub record: Option<std::sync::Arc<str>>,
+    /// Whether credentials for a realm of ours were found and checked.
+    pub has_checked_credentials: bool,
 }
 
-/// Writes the copy of `request` that goes to `target` for `candidate`. `branch` is the branch id of its client
-/// transaction, without the loop hash.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "each is one ingredient of the copy, and none belongs to another"
-)]
-pub fn write_request(
-    shared: &Shared,
-    request: &Message,
-    flow: &Flow,
-    template: &Template,
-    candidate: &Candidate,
-    target: &Target,
-    branch: &[u8],
-    breadth: u32,
-    text: &mut BytesMut,
-    out: &mut BytesMut,
-) {
-    let mut splice = Splice::new(request, text);
-    let strict = strict_route(request, template, candidate);
-    let target_uri = strict.as_deref().unwrap_or(&candidate.uri);
-    splice.replace(request.request_uri_range(), without_headers(target_uri));
-    splice.prepend(|out| {
-        put_via(&shared.settings, target, branch, template.reach.loop_hash, out);
-        if let Some(domain) = &template.record {
-            put_record_routes(shared, request, flow, target, domain, out);
+/// One copy to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Draft<'a> {
+    /// The request as it came.
+    pub request: &'a Message,
+    /// A number that no other request has as long as this one may be forwarded again; `None` for one that never is.
+    pub number: Option<u64>,
+    /// The way it came by.
+    pub flow: &'a Flow,
+    /// What is the same in all copies.
+    pub template: &'a Template,
+    /// The Request-URI, perhaps with headers, which are left out.
+    pub uri: &'a [u8],
+    /// Route values to be put first, joined by commas; perhaps empty.
+    pub path: &'a [u8],
+    /// Where it goes.
+    pub target: &'a Target,
+    /// The branch id of its client transaction, without the loop hash.
+    pub branch: &'a [u8],
+    /// Its share of Max-Breadth.
+    pub breadth: u32,
+}
+
+/// Writes copies, and keeps what the next one of the same request will need again.
+#[derive(Default)]
+pub struct Copier {
+    /// All of the last request behind our own lines, as it is sent.
+    stem: BytesMut,
+    /// The request that the stem is of, and whether its Route lines are left out.
+    stem_of: Option<(u64, bool)>,
+    addresses: OwnAddresses,
+    /// The changes to the request.
+    text: BytesMut,
+}
+
+impl Copier {
+    /// Writes one copy to the end of `out`.
+    pub fn write(&mut self, shared: &Shared, draft: &Draft<'_>, out: &mut BytesMut) {
+        let is_strict = is_strict_route(draft);
+        let template = draft.template;
+        let rewrites_routes =
+            template.own_routes > 0 || template.drop_last_route || !draft.path.is_empty() || is_strict;
+        let key = draft.number.map(|number| (number, rewrites_routes));
+        if key.is_none() || self.stem_of != key {
+            self.write_stem(shared, draft, rewrites_routes);
+            self.stem_of = key;
         }
-    });
-    if let Some(via) = request.top_via() {
-        for (range, edit) in via_edits(request, &via, flow.remote) {
-            splice.replace_with(range, |out| edit.write(out));
+        let routes: SmallVec<[&[u8]; 4]> = match rewrites_routes {
+            true => routes(draft, is_strict),
+            false => SmallVec::new(),
+        };
+        // RFC 3261 §16.6 step 6: a strict router gets the place of the Request-URI.
+        let strict = if is_strict { first_route_uri(draft) } else { None };
+        out.reserve(self.stem.len() + FIRST_LINES + draft.uri.len() + draft.path.len());
+        out.put_slice(draft.request.method_bytes());
+        out.put_u8(b' ');
+        out.put_slice(without_headers(strict.map_or(draft.uri, |uri| uri.bytes)));
+        out.put_slice(b" SIP/2.0\r\n");
+        self.put_via(shared, draft, out);
+        if let Some(domain) = &template.record {
+            self.put_record_routes(shared, draft, domain, out);
+        }
+        for value in routes {
+            out.put_slice(b"Route: ");
+            out.put_slice(value);
+            out.put_slice(b"\r\n");
+        }
+        if is_strict {
+            out.put_slice(b"Route: <");
+            out.put_slice(draft.uri);
+            out.put_slice(b">\r\n");
+        }
+        out.put_slice(b"Max-Breadth: ");
+        put_decimal(out, draft.breadth);
+        out.put_slice(b"\r\n");
+        // A datagram may do without Content-Length; on a stream nothing else says where the message ends (RFC 3261
+        // §18.3, §20.14).
+        if draft.target.transport().is_reliable() && draft.request.header(HeaderName::ContentLength).is_none() {
+            out.put_slice(b"Content-Length: ");
+            // No message is longer than its limit, which has 16 bits.
+            put_decimal(out, draft.request.body().len() as u32);
+            out.put_slice(b"\r\n");
+        }
+        out.put_slice(&self.stem);
+    }
+
+    /// Forgets request `number`, whose number may be given to another.
+    pub fn forget(&mut self, number: u64) {
+        if self.stem_of.is_some_and(|(of, _)| of == number) {
+            self.stem_of = None;
         }
     }
-    splice.set(HeaderName::MaxForwards, |out| {
-        put_decimal(out, u32::from(template.reach.max_forwards))
-    });
-    splice.set(HeaderName::MaxBreadth, |out| put_decimal(out, breadth));
-    edit_routes(&mut splice, template, candidate, strict.is_some());
-    splice.remove_lines_where(HeaderName::ProxyAuthorization, |value| {
-        Credentials::parse(value)
-            .is_ok_and(|credentials| shared.settings.domains.find_realm(&credentials.realm).is_some())
-    });
-    add_content_length(&mut splice, target.transport());
-    splice.write(out);
+
+    /// Makes the stem: the headers and the body as they came, but for what is changed in all copies alike.
+    fn write_stem(&mut self, shared: &Shared, draft: &Draft<'_>, rewrites_routes: bool) {
+        let (request, template) = (draft.request, draft.template);
+        let mut splice = Splice::new(request, &mut self.text);
+        splice.remove(0..request.headers_start());
+        if let Some(via) = request.top_via() {
+            for (range, edit) in via_edits(request, &via, draft.flow.remote) {
+                splice.replace_with(range, |out| edit.write(out));
+            }
+        }
+        splice.set(HeaderName::MaxForwards, |out| {
+            put_decimal(out, u32::from(template.reach.max_forwards))
+        });
+        splice.remove_lines(HeaderName::MaxBreadth);
+        if rewrites_routes {
+            splice.remove_lines(HeaderName::Route);
+        }
+        // The only line there is has been read before.
+        let is_known = template.has_checked_credentials && request.lines(HeaderName::ProxyAuthorization).count() == 1;
+        splice.remove_lines_where(HeaderName::ProxyAuthorization, |value| {
+            is_known
+                || Credentials::parse(value)
+                    .is_ok_and(|credentials| shared.settings.domains.find_realm(&credentials.realm).is_some())
+        });
+        self.stem.clear();
+        splice.write(&mut self.stem);
+    }
+
+    /// Appends our Via line (§16.6 step 8).
+    fn put_via(&mut self, shared: &Shared, draft: &Draft<'_>, out: &mut BytesMut) {
+        let address = self
+            .addresses
+            .find(&shared.settings, draft.target.transport(), draft.target.local());
+        out.put_slice(&address.via);
+        out.put_slice(draft.branch);
+        out.put_slice(&draft.template.reach.loop_part);
+        out.put_slice(b"\r\n");
+    }
+
+    /// Appends our Record-Route (§16.6 step 4): one entry, or two when transport or address family change on the way.
+    fn put_record_routes(&mut self, shared: &Shared, draft: &Draft<'_>, domain: &str, out: &mut BytesMut) {
+        let (flow, target) = (draft.flow, draft.target);
+        let request = draft.request;
+        let from_tag = request.from().and_then(|from| from.tag()).unwrap_or_default();
+        let sides = Sides {
+            caller: Target::Flow(*flow),
+            callee: target.clone(),
+        };
+        let name: &[u8] = match request.request_uri().get(..5) {
+            Some(scheme) if scheme.eq_ignore_ascii_case(b"sips:") => b"Record-Route: <sips:",
+            Some(_) | None => b"Record-Route: <sip:",
+        };
+        let start = out.len() + name.len();
+        out.put_slice(name);
+        token::write(&shared.keys.token, &sides, request.call_id(), from_tag, domain, out);
+        let token = start..out.len();
+        let own = self
+            .addresses
+            .find(&shared.settings, target.transport(), target.local());
+        out.put_slice(&own.record_route);
+        if target.transport() != flow.transport || target.local() != flow.local {
+            out.put_slice(name);
+            out.extend_from_within(token);
+            let own = self.addresses.find(&shared.settings, flow.transport, flow.local);
+            out.put_slice(&own.record_route);
+        }
+    }
 }
 
 /// `uri` as a Request-URI: without the headers that a Contact may have (RFC 3261 §16.6 step 2, §19.1.1).
@@ -85,9 +205,8 @@ fn without_headers(uri: &[u8]) -> &[u8] {
     headers.map_or(uri, |headers| &uri[..uri.len() - headers.len() - 1])
 }
 
-/// A datagram may do without Content-Length; on a stream nothing else says where the message ends (RFC 3261 §18.3,
-/// §20.14).
-pub fn add_content_length(splice: &mut Splice<'_>, transport: Transport) {
+/// Adds Content-Length where `transport` needs one and there is none (RFC 3261 §18.3, §20.14).
+pub fn add_content_length(splice: &mut Splice<'_>, transport: crate::sip::hop::Transport) {
     let message = splice.message();
     if !transport.is_reliable() || message.header(HeaderName::ContentLength).is_some() {
         return;
@@ -97,87 +216,21 @@ pub fn add_content_length(splice: &mut Splice<'_>, transport: Transport) {
     splice.set(HeaderName::ContentLength, |out| put_decimal(out, length));
 }
 
-/// Appends the sent-by of our Via: what the listener advertises, else the local address.
-pub fn put_sent_by(settings: &Settings, target: &Target, out: &mut BytesMut) {
-    use std::fmt::Write;
-    let local = target.local();
-    // Writing to a BytesMut cannot fail.
-    let _ = match settings
-        .listener(target.transport(), local)
-        .and_then(|listener| listener.advertise.as_deref())
-    {
-        Some(advertise) => match crate::sip::shared::split_port(advertise).1 {
-            Some(_) => write!(out, "{advertise}"),
-            None => write!(out, "{advertise}:{}", local.port()),
-        },
-        // The scope of a link-local address means nothing to others, and no grammar has it.
-        None => write!(out, "{}", SocketAddr::new(local.ip(), local.port())),
-    };
+/// Whether the first Route to come is a strict router (§16.6 step 6).
+fn is_strict_route(draft: &Draft<'_>) -> bool {
+    first_route_uri(draft).is_some_and(|uri| !uri.is_loose_router())
 }
 
-/// Appends our Via line (§16.6 step 8).
-pub fn put_via(settings: &Settings, target: &Target, branch: &[u8], loop_hash: u64, out: &mut BytesMut) {
-    out.put_slice(b"Via: SIP/2.0/");
-    out.put_slice(target.transport().via_name().as_bytes());
-    out.put_u8(b' ');
-    put_sent_by(settings, target, out);
-    out.put_slice(b";branch=");
-    out.put_slice(branch);
-    let mut part = [0; 17];
-    write_loop_part(loop_hash, &mut part);
-    out.put_slice(&part);
-    out.put_slice(b"\r\n");
-}
-
-/// Appends our Record-Route (§16.6 step 4): one entry, or two when transport or address family change on the way.
-fn put_record_routes(
-    shared: &Shared,
-    request: &Message,
-    flow: &Flow,
-    target: &Target,
-    domain: &str,
-    out: &mut BytesMut,
-) {
-    let from_tag = request.from().and_then(|from| from.tag()).unwrap_or_default();
-    let sides = Sides {
-        caller: Target::Flow(*flow),
-        callee: target.clone(),
-    };
-    let is_secure = Uri::parse(request.request_uri()).is_ok_and(|uri| uri.scheme == Scheme::Sips);
-    let mut put = |side: &Target| {
-        out.put_slice(if is_secure {
-            b"Record-Route: <sips:"
-        } else {
-            b"Record-Route: <sip:"
-        });
-        token::write(&shared.keys.token, &sides, request.call_id(), from_tag, domain, out);
-        out.put_u8(b'@');
-        put_sent_by(&shared.settings, side, out);
-        if side.transport() != Transport::Udp {
-            out.put_slice(b";transport=");
-            out.put_slice(side.transport().parameter().as_bytes());
-        }
-        out.put_slice(b";lr>\r\n");
-    };
-    put(target);
-    let differs = target.transport() != flow.transport || target.local().is_ipv4() != flow.local.is_ipv4();
-    if differs || target.local() != flow.local {
-        put(&Target::Flow(*flow));
-    }
-}
-
-/// The new Request-URI when the first Route to come is a strict router (§16.6 step 6).
-fn strict_route(request: &Message, template: &Template, candidate: &Candidate) -> Option<Vec<u8>> {
-    let first = first_route(request, template, candidate)?;
-    let uri = super::validation::address_of(first)?;
-    (!uri.is_loose_router()).then(|| uri.bytes.to_vec())
+fn first_route_uri<'a>(draft: &Draft<'a>) -> Option<Uri<'a>> {
+    super::validation::address_of(first_route(draft.request, draft.template, draft.path)?)
 }
 
 /// The first Route value of the copy: of the candidate's path, else of what is left of the request's.
-pub fn first_route<'a>(request: &'a Message, template: &Template, candidate: &'a Candidate) -> Option<&'a [u8]> {
-    if !candidate.path.is_empty() {
-        return crate::sip::message::address::split_values(&candidate.path).next();
+pub fn first_route<'a>(request: &'a Message, template: &Template, path: &'a [u8]) -> Option<&'a [u8]> {
+    if !path.is_empty() {
+        return crate::sip::message::address::split_values(path).next();
     }
+    request.header(HeaderName::Route)?;
     let total = request.values(HeaderName::Route).count();
     let left = total.saturating_sub(template.own_routes + usize::from(template.drop_last_route));
     if left == 0 {
@@ -186,57 +239,28 @@ pub fn first_route<'a>(request: &'a Message, template: &Template, candidate: &'a
     request.values(HeaderName::Route).nth(template.own_routes)
 }
 
-/// Takes our own Routes out, puts the path in, and for a strict router moves the Request-URI to the end.
-fn edit_routes(splice: &mut Splice<'_>, template: &Template, candidate: &Candidate, is_strict: bool) {
-    let request = splice.message();
-    if template.own_routes == 0 && !template.drop_last_route && candidate.path.is_empty() && !is_strict {
-        return;
-    }
-    // The rare case is written anew, line by line; the values themselves stay as they are.
-    let total = request.values(HeaderName::Route).count();
-    let end = total - usize::from(template.drop_last_route && total > 0);
-    let kept = request.values(HeaderName::Route).take(end).skip(template.own_routes);
-    let path = crate::sip::message::address::split_values(&candidate.path).filter(|value| !value.is_empty());
-    splice.remove_lines(HeaderName::Route);
-    splice.prepend(|out| {
-        for value in path.chain(kept).skip(usize::from(is_strict)) {
-            out.put_slice(b"Route: ");
-            out.put_slice(value);
-            out.put_slice(b"\r\n");
-        }
-        if is_strict {
-            out.put_slice(b"Route: <");
-            out.put_slice(&candidate.uri);
-            out.put_slice(b">\r\n");
-        }
-    });
+/// The Route values of a copy that does not have those of the request as they came: without our own, with the path, and
+/// for a strict router without the first, which has become the Request-URI. The values themselves stay as they are.
+fn routes<'a>(draft: &Draft<'a>, is_strict: bool) -> SmallVec<[&'a [u8]; 4]> {
+    let template = draft.template;
+    let values: SmallVec<[&[u8]; 4]> = draft.request.values(HeaderName::Route).collect();
+    let end = values.len() - usize::from(template.drop_last_route && !values.is_empty());
+    let kept = values[..end].iter().skip(template.own_routes).copied();
+    let path = crate::sip::message::address::split_values(draft.path).filter(|value| !value.is_empty());
+    path.chain(kept).skip(usize::from(is_strict)).collect()
 }
+
+/// What Via, Record-Route and Max-Breadth commonly take.
+const FIRST_LINES: usize = 512;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    use std::net::SocketAddrV6;
-
     #[test]
-    fn the_sent_by_of_a_link_local_address_has_no_scope() {
-        let settings = Settings {
-            domains: Default::default(),
-            listeners: Vec::new(),
-            local_addresses: Vec::new(),
-            message: Default::default(),
-            recurse: false,
-            transaction: Default::default(),
-        };
-        let local = SocketAddr::V6(SocketAddrV6::new("fe80::1".parse().unwrap(), 5060, 0, 2));
-        let target = Target::Flow(Flow {
-            transport: Transport::Udp,
-            local,
-            remote: local,
-            connection: None,
-        });
-        let mut out = BytesMut::new();
-        put_sent_by(&settings, &target, &mut out);
-        assert_eq!(&out[..], b"[fe80::1]:5060");
+    fn a_request_uri_has_no_headers() {
+        assert_eq!(without_headers(b"sip:a@b?x=y"), b"sip:a@b");
+        assert_eq!(without_headers(b"sip:a?b@c"), b"sip:a?b@c");
+        assert_eq!(without_headers(b"sip:a?b@c;x?d=e"), b"sip:a?b@c;x");
     }
 }

@@ -9,6 +9,7 @@ pub mod branches;
 pub mod contexts;
 pub mod engine;
 pub mod forwarding;
+mod own_address;
 pub mod response_context;
 pub mod routing;
 pub mod targets;
@@ -314,6 +315,7 @@ impl Proxy {
         let Some(context) = self.contexts.remove(id) else {
             return;
         };
+        self.engine.copier.forget(id.user());
         if let Some(timer) = context.timer {
             self.engine.transactions.disarm_user(timer);
         }

@@ -51,7 +51,7 @@ pub fn write(key: &[u8; 16], sides: &Sides, call_id: &[u8], from_tag: &[u8], dom
     raw.extend_from_slice(&domain_hash(key, domain.as_bytes()).to_be_bytes());
     put_target(&mut raw, &sides.caller);
     put_target(&mut raw, &sides.callee);
-    let mac = mac(key, &raw, call_id, from_tag);
+    let mac = mac(dialog_mac(key, &raw, call_id), from_tag);
     raw.extend_from_slice(&mac);
     let mut text: SmallVec<[u8; 160]> = SmallVec::from_elem(0, raw.len().div_ceil(3) * 4);
     if let Ok(length) = URL_SAFE_NO_PAD.encode_slice(&raw, &mut text) {
@@ -76,18 +76,16 @@ pub fn read(
     raw.truncate(length);
     let split = raw.len().checked_sub(MAC_LENGTH)?;
     let (payload, stated) = raw.split_at(split);
+    let of_dialog = dialog_mac(key, payload, call_id);
     let is_of = |tag: Option<&[u8]>| {
-        tag.is_some_and(|tag| {
-            bool::from(subtle::ConstantTimeEq::ct_eq(
-                &mac(key, payload, call_id, tag)[..],
-                stated,
-            ))
-        })
+        tag.is_some_and(|tag| bool::from(subtle::ConstantTimeEq::ct_eq(&mac(of_dialog, tag)[..], stated)))
     };
-    let sender = match (is_of(from_tag), is_of(to_tag)) {
-        (true, _) => Sender::Caller,
-        (false, true) => Sender::Callee,
-        (false, false) => return None,
+    let sender = if is_of(from_tag) {
+        Sender::Caller
+    } else if is_of(to_tag) {
+        Sender::Callee
+    } else {
+        return None;
     };
     let mut reader = Reader(payload);
     if reader.byte()? != VERSION {
@@ -199,13 +197,22 @@ fn domain_hash(key: &[u8; 16], domain: &[u8]) -> u64 {
     hasher.finish()
 }
 
-fn mac(key: &[u8; 16], payload: &[u8], call_id: &[u8], from_tag: &[u8]) -> [u8; MAC_LENGTH] {
+/// The MAC over what both sides of a dialog have in common.
+fn dialog_mac(key: &[u8; 16], payload: &[u8], call_id: &[u8]) -> SipHasher24 {
     let mut hasher = SipHasher24::new_with_key(key);
-    for part in [payload, call_id, from_tag] {
-        hasher.write(&(part.len() as u64).to_be_bytes());
-        hasher.write(part);
-    }
-    hasher.finish128().as_bytes()
+    put_part(&mut hasher, payload);
+    put_part(&mut hasher, call_id);
+    hasher
+}
+
+fn mac(mut of_dialog: SipHasher24, from_tag: &[u8]) -> [u8; MAC_LENGTH] {
+    put_part(&mut of_dialog, from_tag);
+    of_dialog.finish128().as_bytes()
+}
+
+fn put_part(hasher: &mut SipHasher24, part: &[u8]) {
+    hasher.write(&(part.len() as u64).to_be_bytes());
+    hasher.write(part);
 }
 
 const VERSION: u8 = 1;

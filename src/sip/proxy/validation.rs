@@ -20,9 +20,12 @@ pub struct Reach {
     pub max_forwards: u8,
     /// The Max-Breadth to be divided over the branches.
     pub max_breadth: u32,
-    /// The loop hash to be written into our branch.
-    pub loop_hash: u64,
+    /// The end of our branch: `-` and the loop hash in 16 hexadecimal digits.
+    pub loop_part: LoopPart,
 }
+
+/// The end of our branches, by which a request is known that has been here before.
+pub type LoopPart = [u8; 17];
 
 /// Checks `request` in the order of §16.3: syntax of the Request-URI, its scheme, Max-Forwards, loops, Proxy-Require;
 /// then Max-Breadth.
@@ -46,8 +49,8 @@ pub fn validate(shared: &Shared, request: &Message) -> Result<Reach, Refusal> {
         Some(Ok(hops)) => hops - 1,
         Some(Err(_)) => return Err(Reason::Malformed.into()),
     };
-    let loop_hash = loop_hash(&shared.keys.hash, request);
-    if has_looped(request, loop_hash) {
+    let loop_part = loop_part(loop_hash(&shared.keys.hash, request));
+    if has_looped(request, &loop_part) {
         return Err(Reason::Loop.into());
     }
     if !matches!(request.method(), Method::Ack | Method::Cancel) {
@@ -69,7 +72,7 @@ pub fn validate(shared: &Shared, request: &Message) -> Result<Reach, Refusal> {
     Ok(Reach {
         max_forwards,
         max_breadth,
-        loop_hash,
+        loop_part,
     })
 }
 
@@ -101,23 +104,27 @@ fn loop_hash(key: &[u8; 16], request: &Message) -> u64 {
     hasher.finish()
 }
 
-/// Whether one of the Vias carries `hash` (RFC 3261 §16.3 step 4): the request has been here, unchanged. The hash is
+/// Whether one of the Vias carries `part` (RFC 3261 §16.3 step 4): the request has been here, unchanged. The hash is
 /// keyed with a key of this process, so whoever wrote it was us, under whichever of our host names.
-fn has_looped(request: &Message, hash: u64) -> bool {
-    let mut wanted = [0_u8; 17];
-    write_loop_part(hash, &mut wanted);
-    request
-        .values(HeaderName::Via)
-        .filter_map(|value| Via::parse(value).ok())
-        .any(|via| via.branch().is_some_and(|branch| branch.ends_with(&wanted)))
+fn has_looped(request: &Message, part: &LoopPart) -> bool {
+    // Only where the bytes are there at all the Vias are read.
+    request.lines(HeaderName::Via).any(|line| contains(line, part))
+        && request
+            .values(HeaderName::Via)
+            .filter_map(|value| Via::parse(value).ok())
+            .any(|via| via.branch().is_some_and(|branch| branch.ends_with(part)))
 }
 
-/// Writes `-` and `hash` in 16 hexadecimal digits: the end of our branches.
-pub fn write_loop_part(hash: u64, out: &mut [u8; 17]) {
-    out[0] = b'-';
-    for (index, digit) in out[1..].iter_mut().enumerate() {
+fn contains(line: &[u8], part: &LoopPart) -> bool {
+    memchr::memchr_iter(part[0], line).any(|start| line[start..].starts_with(part))
+}
+
+fn loop_part(hash: u64) -> LoopPart {
+    let mut part = [b'-'; 17];
+    for (index, digit) in part[1..].iter_mut().enumerate() {
         *digit = b"0123456789abcdef"[(hash >> (60 - 4 * index)) as usize & 15];
     }
+    part
 }
 
 /// The host part of `value`'s address, when it is one.

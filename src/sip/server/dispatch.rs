@@ -5,7 +5,7 @@ use crate::sip::location::AddressOfRecord;
 use crate::sip::message::Message;
 use crate::sip::message::method::Method;
 use crate::sip::message::uri::Uri;
-use crate::sip::proxy::authorization::{Caller, authorize};
+use crate::sip::proxy::authorization::{Caller, Presented, authorize};
 use crate::sip::proxy::forwarding::Template;
 use crate::sip::proxy::routing::{self, Routing};
 use crate::sip::proxy::targets::{Candidate, Way};
@@ -43,7 +43,7 @@ impl Server {
                 is_authenticated: true,
                 domain: Default::default(),
             };
-            let template = template(reach, &routing, None);
+            let template = template(reach, &routing, &prepared.presented, None);
             let candidates = [candidate].into_iter().collect();
             return Ok(self.forward(prepared, key, candidates, template, &caller, None, now)?);
         }
@@ -98,7 +98,12 @@ impl Server {
             return Err(bad_token(&self.shared, request));
         }
         let records = !has_to_tag && matches!(request.method(), Method::Invite | Method::Subscribe | Method::Refer);
-        let template = template(reach, routing, records.then(|| caller.domain.clone()));
+        let template = template(
+            reach,
+            routing,
+            &prepared.presented,
+            records.then(|| caller.domain.clone()),
+        );
         if routing.has_further_route {
             if !caller.is_authenticated {
                 return Err(Reason::RelayDenied.into());
@@ -195,12 +200,13 @@ pub(super) fn in_dialog(request: &Message, routing: &Routing, way: Way) -> Candi
     }
 }
 
-pub(super) fn template(reach: Reach, routing: &Routing, record: Option<Arc<str>>) -> Template {
+pub(super) fn template(reach: Reach, routing: &Routing, presented: &Presented, record: Option<Arc<str>>) -> Template {
     Template {
         reach,
         own_routes: routing.own_routes,
         drop_last_route: routing.restored_uri.is_some(),
         record,
+        has_checked_credentials: matches!(presented, Presented::Checked { .. }),
     }
 }
 

@@ -299,8 +299,12 @@ impl Server {
                 None => return,
             },
         };
-        self.proxy
-            .forward_ack(request, flow, candidate, &template(reach, &routing, None));
+        self.proxy.forward_ack(
+            request,
+            flow,
+            candidate,
+            &template(reach, &routing, &Presented::Nothing, None),
+        );
     }
 
     /// RFC 3261 §9.2, §16.10: the CANCEL is answered at once, whatever becomes of its INVITE.
