@@ -1,85 +1,61 @@
 //! When the bindings of an AOR are looked at for expiry: a wheel of slots of one second. Each AOR is in exactly one
 //! slot. A refresh leaves it there (lazy re-arming): when the slot comes due and the AOR has time left, it moves on.
 
-/// The place of an AOR in the [`Wheel`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NodeIndex(pub(super) u32);
+use crate::sip::location::entries::{Entries, EntryIndex};
 
 /// An AOR whose slot has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Due {
-    pub(super) node: NodeIndex,
-    pub(super) hash: u64,
+    pub(super) entry: EntryIndex,
     /// The second of the slot.
     pub(super) armed: u32,
 }
 
-/// A slot wheel. Times are whole seconds since the location service began.
+/// A slot wheel. Times are whole seconds since the location service began. It links the entries and does not own them.
 #[derive(Debug)]
 pub(super) struct Wheel {
-    /// The first node of each slot.
-    heads: Box<[u32]>,
-    /// Nodes of all slots and free ones, linked by index; index 0 is never used and means none.
-    nodes: Vec<Node>,
-    /// The first free node.
-    free: u32,
+    /// The first entry of each slot.
+    heads: Box<[Option<EntryIndex>]>,
     /// The second whose slot is worked; all before it are done.
     cursor: u32,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Node {
-    /// The hash of the AOR, by which its record is found.
-    hash: u64,
-    previous: u32,
-    next: u32,
 }
 
 impl Default for Wheel {
     fn default() -> Wheel {
         Wheel {
-            heads: vec![NONE; SLOTS as usize].into_boxed_slice(),
-            nodes: Vec::new(),
-            free: NONE,
+            heads: vec![None; SLOTS as usize].into(),
             cursor: 0,
         }
     }
 }
 
 impl Wheel {
-    /// Puts an AOR into the slot of `due`, or into the last one if that is nearer. Returns its place and the second of
-    /// that slot.
-    pub(super) fn insert(&mut self, hash: u64, due: u32) -> (NodeIndex, u32) {
-        let index = self.allocate(hash);
+    /// Puts an entry into the slot of `due`, or into the last one if that is nearer. Returns the second of that slot.
+    pub(super) fn insert(&mut self, entries: &mut Entries, entry: EntryIndex, due: u32) -> u32 {
         let armed = self.clamp(due);
-        self.link(index, armed);
-        (NodeIndex(index), armed)
-    }
-
-    /// Moves an AOR from the slot of `armed` to that of `due`; returns the second of its slot like
-    /// [`Wheel::insert`].
-    pub(super) fn rearm(&mut self, node: NodeIndex, armed: u32, due: u32) -> u32 {
-        self.unlink(node.0, armed);
-        let armed = self.clamp(due);
-        self.link(node.0, armed);
+        self.link(entries, entry, armed);
         armed
     }
 
-    /// Takes an AOR out.
-    pub(super) fn remove(&mut self, node: NodeIndex, armed: u32) {
-        self.unlink(node.0, armed);
-        self.nodes[node.0 as usize].next = self.free;
-        self.free = node.0;
+    /// Moves an entry from the slot of `armed` to that of `due`; returns the second of its slot like
+    /// [`Wheel::insert`].
+    pub(super) fn rearm(&mut self, entries: &mut Entries, entry: EntryIndex, armed: u32, due: u32) -> u32 {
+        self.unlink(entries, entry, armed);
+        self.insert(entries, entry, due)
     }
 
-    /// The next AOR whose slot is due at `now`. It stays there until it is moved or removed.
+    /// Takes an entry out.
+    pub(super) fn remove(&mut self, entries: &mut Entries, entry: EntryIndex, armed: u32) {
+        self.unlink(entries, entry, armed);
+    }
+
+    /// The next entry whose slot is due at `now`. It stays there until it is moved or removed.
     pub(super) fn next_due(&mut self, now: u32) -> Option<Due> {
         loop {
             let head = self.heads[slot(self.cursor)];
-            if head != NONE && self.cursor <= now {
+            if let Some(entry) = head.filter(|_| self.cursor <= now) {
                 return Some(Due {
-                    node: NodeIndex(head),
-                    hash: self.nodes[head as usize].hash,
+                    entry,
                     armed: self.cursor,
                 });
             }
@@ -94,42 +70,23 @@ impl Wheel {
         due.clamp(self.cursor, self.cursor.saturating_add(SLOTS - 1))
     }
 
-    fn allocate(&mut self, hash: u64) -> u32 {
-        if self.nodes.is_empty() {
-            self.nodes.push(Node::default());
-        }
-        let node = Node {
-            hash,
-            previous: NONE,
-            next: NONE,
-        };
-        if self.free == NONE {
-            self.nodes.push(node);
-            return (self.nodes.len() - 1) as u32;
-        }
-        let index = self.free;
-        self.free = self.nodes[index as usize].next;
-        self.nodes[index as usize] = node;
-        index
-    }
-
-    fn link(&mut self, index: u32, second: u32) {
-        let head = std::mem::replace(&mut self.heads[slot(second)], index);
-        self.nodes[index as usize].previous = NONE;
-        self.nodes[index as usize].next = head;
-        if head != NONE {
-            self.nodes[head as usize].previous = index;
+    fn link(&mut self, entries: &mut Entries, entry: EntryIndex, second: u32) {
+        let head = self.heads[slot(second)].replace(entry);
+        entries[entry].previous = None;
+        entries[entry].next = head;
+        if let Some(head) = head {
+            entries[head].previous = Some(entry);
         }
     }
 
-    fn unlink(&mut self, index: u32, second: u32) {
-        let Node { previous, next, .. } = self.nodes[index as usize];
+    fn unlink(&mut self, entries: &mut Entries, entry: EntryIndex, second: u32) {
+        let (previous, next) = (entries[entry].previous, entries[entry].next);
         match previous {
-            NONE => self.heads[slot(second)] = next,
-            previous => self.nodes[previous as usize].next = next,
+            None => self.heads[slot(second)] = next,
+            Some(previous) => entries[previous].next = next,
         }
-        if next != NONE {
-            self.nodes[next as usize].previous = previous;
+        if let Some(next) = next {
+            entries[next].previous = previous;
         }
     }
 }
@@ -141,71 +98,79 @@ fn slot(second: u32) -> usize {
 /// Enough for the usual expiry of an hour; an AOR with a longer one is looked at once in a turn of the wheel.
 const SLOTS: u32 = 4096;
 
-const NONE: u32 = 0;
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sip::location::record::Record;
 
-    fn due(wheel: &mut Wheel, now: u32) -> Vec<u64> {
-        let mut due = Vec::new();
-        while let Some(next) = wheel.next_due(now) {
-            wheel.remove(next.node, next.armed);
-            due.push(next.hash);
+    /// A wheel with its entries, told apart by their hashes.
+    #[derive(Default)]
+    struct Filled {
+        wheel: Wheel,
+        entries: Entries,
+    }
+
+    impl Filled {
+        fn insert(&mut self, hash: u64, due: u32) -> (EntryIndex, u32) {
+            let entry = self.entries.insert(hash, Record::default()).unwrap();
+            (entry, self.wheel.insert(&mut self.entries, entry, due))
         }
-        due
+
+        fn rearm(&mut self, entry: EntryIndex, armed: u32, due: u32) -> u32 {
+            self.wheel.rearm(&mut self.entries, entry, armed, due)
+        }
+
+        fn due(&mut self, now: u32) -> Vec<u64> {
+            let mut due = Vec::new();
+            while let Some(next) = self.wheel.next_due(now) {
+                self.wheel.remove(&mut self.entries, next.entry, next.armed);
+                due.push(self.entries[next.entry].hash);
+                self.entries.remove(next.entry);
+            }
+            due
+        }
     }
 
     #[test]
     fn an_entry_comes_due_in_its_second_and_not_before() {
-        let mut wheel = Wheel::default();
-        assert_eq!(wheel.insert(7, 600).1, 600);
-        assert!(due(&mut wheel, 599).is_empty());
-        assert_eq!(due(&mut wheel, 600), [7]);
-        assert!(due(&mut wheel, 601).is_empty());
+        let mut filled = Filled::default();
+        assert_eq!(filled.insert(7, 600).1, 600);
+        assert!(filled.due(599).is_empty());
+        assert_eq!(filled.due(600), [7]);
+        assert!(filled.due(601).is_empty());
     }
 
     #[test]
     fn a_time_beyond_the_wheel_is_looked_at_after_one_turn() {
-        let mut wheel = Wheel::default();
-        let (node, armed) = wheel.insert(7, 10_000);
+        let mut filled = Filled::default();
+        let (entry, armed) = filled.insert(7, 10_000);
         assert_eq!(armed, SLOTS - 1);
-        assert_eq!(wheel.next_due(SLOTS - 2), None);
-        assert_eq!(wheel.next_due(SLOTS - 1), Some(Due { node, hash: 7, armed }));
-        assert_eq!(wheel.rearm(node, armed, 8_000), 8_000);
-        assert!(due(&mut wheel, 7_999).is_empty());
-        assert_eq!(due(&mut wheel, 8_000), [7]);
+        assert_eq!(filled.wheel.next_due(SLOTS - 2), None);
+        assert_eq!(filled.wheel.next_due(SLOTS - 1), Some(Due { entry, armed }));
+        assert_eq!(filled.rearm(entry, armed, 8_000), 8_000);
+        assert!(filled.due(7_999).is_empty());
+        assert_eq!(filled.due(8_000), [7]);
     }
 
     #[test]
     fn rearming_to_an_earlier_second_leaves_nothing_behind() {
-        let mut wheel = Wheel::default();
-        let (first, armed) = wheel.insert(1, 50);
-        wheel.insert(2, 50);
-        wheel.insert(3, 50);
-        let (last, _) = wheel.insert(4, 50);
-        assert_eq!(wheel.rearm(first, armed, 20), 20);
-        wheel.rearm(last, 50, 30);
-        assert_eq!(due(&mut wheel, 20), [1]);
-        assert_eq!(due(&mut wheel, 30), [4]);
-        assert_eq!(due(&mut wheel, 50), [3, 2]);
-    }
-
-    #[test]
-    fn nodes_are_used_again() {
-        let mut wheel = Wheel::default();
-        for second in 1..1_000 {
-            wheel.insert(u64::from(second), second);
-            assert_eq!(due(&mut wheel, second), [u64::from(second)]);
-        }
-        assert_eq!(wheel.nodes.len(), 2);
+        let mut filled = Filled::default();
+        let (first, armed) = filled.insert(1, 50);
+        filled.insert(2, 50);
+        filled.insert(3, 50);
+        let (last, _) = filled.insert(4, 50);
+        assert_eq!(filled.rearm(first, armed, 20), 20);
+        filled.rearm(last, 50, 30);
+        assert_eq!(filled.due(20), [1]);
+        assert_eq!(filled.due(30), [4]);
+        assert_eq!(filled.due(50), [3, 2]);
     }
 
     #[test]
     fn what_is_late_already_is_due_at_once() {
-        let mut wheel = Wheel::default();
-        assert!(due(&mut wheel, 100).is_empty());
-        assert_eq!(wheel.insert(9, 40).1, 100);
-        assert_eq!(due(&mut wheel, 100), [9]);
+        let mut filled = Filled::default();
+        assert!(filled.due(100).is_empty());
+        assert_eq!(filled.insert(9, 40).1, 100);
+        assert_eq!(filled.due(100), [9]);
     }
 }

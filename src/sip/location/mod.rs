@@ -5,6 +5,7 @@
 
 mod aor;
 mod change;
+mod entries;
 mod expiry;
 #[cfg(test)]
 mod model;
@@ -207,7 +208,7 @@ impl Location {
     /// Touches what is kept of `aor`, so that it lies in the cache when it is needed.
     pub fn warm(&self, aor: &AddressOfRecord) {
         let hash = self.common.hash(aor.as_bytes());
-        self.slot(hash).shard.lock().warm(hash, aor);
+        self.slot(hash).shard.lock().warm(hash);
     }
 
     /// How many bindings are kept; some of them may have expired within the last moments.

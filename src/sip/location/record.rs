@@ -1,7 +1,7 @@
 //! The bindings of one AOR, packed into one allocation: a header, the AOR, and the bindings one after another.
 //!
 //! ```text
-//! record   node u32 | armed u32 | bindings u16 | AOR length u16 | AOR | binding...
+//! record   armed u32 | bindings u16 | AOR length u16 | AOR | binding...
 //! binding  see `encode`
 //! ```
 //!
@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use crate::sip::hop::{ConnectionId, Flow, Transport};
 use crate::sip::location::aor::AddressOfRecord;
-use crate::sip::location::expiry::NodeIndex;
 use crate::sip::message::address::Parameters;
 use crate::sip::message::grammar;
 
@@ -294,15 +293,11 @@ impl std::fmt::Debug for Binding<'_> {
     }
 }
 
-/// The bindings of one AOR.
-#[derive(Debug)]
+/// The bindings of one AOR. The default is the place of one, and nothing is read of it.
+#[derive(Debug, Default)]
 pub(super) struct Record(Box<[u8]>);
 
 impl Record {
-    pub(super) fn node(&self) -> NodeIndex {
-        NodeIndex(u32::from_le_bytes(read(&self.0, NODE)))
-    }
-
     /// The second of the wheel's slot that it is in.
     pub(super) fn armed(&self) -> u32 {
         u32::from_le_bytes(read(&self.0, ARMED))
@@ -327,8 +322,18 @@ impl Record {
         })
     }
 
+    /// Reads some of each line of the cache that it takes.
+    pub(super) fn touch(&self) {
+        std::hint::black_box(self.0.iter().step_by(CACHE_LINE).fold(0, |sum, byte| sum ^ byte));
+    }
+
     pub(super) fn count(&self) -> usize {
         usize::from(u16::from_le_bytes(read(&self.0, COUNT)))
+    }
+
+    /// Takes all bindings out of it; only the memory stays.
+    pub(super) fn clear(&mut self) {
+        self.0[COUNT..COUNT + 2].fill(0);
     }
 
     /// Writes `fields` over a binding of the same length that starts `start` bytes after the first one's start.
@@ -402,9 +407,8 @@ impl RecordBuilder {
         self.count += 1;
     }
 
-    /// The record, in the wheel at `node` in the slot of `armed`.
-    pub(super) fn finish(mut self, node: NodeIndex, armed: u32) -> Record {
-        self.bytes[NODE..NODE + 4].copy_from_slice(&node.0.to_le_bytes());
+    /// The record, in the wheel's slot of `armed`.
+    pub(super) fn finish(mut self, armed: u32) -> Record {
         self.bytes[COUNT..COUNT + 2].copy_from_slice(&self.count.to_le_bytes());
         let mut record = Record(self.bytes.into_boxed_slice());
         record.set_armed(armed);
@@ -481,12 +485,13 @@ fn read<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     out
 }
 
+const CACHE_LINE: usize = 64;
+
 // Of a record.
-const NODE: usize = 0;
-const ARMED: usize = 4;
-const COUNT: usize = 8;
-const AOR_LENGTH: usize = 10;
-const RECORD_HEADER: usize = 12;
+const ARMED: usize = 0;
+const COUNT: usize = 4;
+const AOR_LENGTH: usize = 6;
+const RECORD_HEADER: usize = 8;
 
 // Of a binding, whose own length comes first.
 const LENGTH: usize = 0;
@@ -539,7 +544,7 @@ mod tests {
         for (fields, length) in fields.iter().zip(lengths) {
             builder.add(length, fields);
         }
-        builder.finish(NodeIndex(7), 99)
+        builder.finish(99)
     }
 
     #[test]
@@ -561,7 +566,6 @@ mod tests {
         ];
         let written: Vec<Fields<'_>> = flows.iter().map(fields).collect();
         let record = record(&written);
-        assert_eq!(record.node(), NodeIndex(7));
         assert_eq!(record.armed(), 99);
         assert_eq!(record.aor(), b"alice@example.com");
         assert_eq!(record.count(), 2);

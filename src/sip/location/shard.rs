@@ -7,7 +7,8 @@ use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
 
 use crate::sip::hop::Flow;
-use crate::sip::location::expiry::{NodeIndex, Wheel};
+use crate::sip::location::entries::{Entries, Entry, EntryIndex};
+use crate::sip::location::expiry::{Due, Wheel};
 use crate::sip::location::plan::{Fate, Plan, Request, USUAL_BINDINGS};
 use crate::sip::location::record::{Binding, Fields, Moment, Record, RecordBuilder};
 use crate::sip::location::refresh::{Refreshed, refresh};
@@ -29,7 +30,9 @@ impl Common {
 
 #[derive(Debug, Default)]
 pub(super) struct Shard {
-    records: HashTable<Record>,
+    /// The entries of the AORs, by hash.
+    table: HashTable<EntryIndex>,
+    entries: Entries,
     wheel: Wheel,
     /// Of the last change of any AOR here, so that one that comes back goes on counting.
     revision: u64,
@@ -46,7 +49,7 @@ impl Shard {
     }
 
     pub(super) fn addresses(&self) -> u64 {
-        self.records.len() as u64
+        self.table.len() as u64
     }
 
     pub(super) fn live_bindings<'s>(
@@ -56,7 +59,7 @@ impl Shard {
         aor: &AddressOfRecord,
         now: Moment,
     ) -> impl Iterator<Item = Binding<'s>> + use<'s> {
-        let record = self.records.find(hash, |record| record.aor() == aor.as_bytes());
+        let record = self.find(hash, aor).map(|index| &self.entries[index].record);
         let epoch = common.epoch;
         record
             .into_iter()
@@ -64,14 +67,19 @@ impl Shard {
             .filter(move |binding| binding.is_live(now))
     }
 
-    pub(super) fn warm(&self, hash: u64, aor: &AddressOfRecord) {
-        std::hint::black_box(self.records.find(hash, |record| record.aor() == aor.as_bytes()));
+    /// Reads what is kept under `hash`.
+    pub(super) fn warm(&self, hash: u64) {
+        if let Some(index) = self.table.find(hash, |index| self.entries[*index].hash == hash) {
+            self.entries[*index].record.touch();
+        }
     }
 
     pub(super) fn mark_unreachable(&mut self, common: &Common, hash: u64, aor: &AddressOfRecord, flow: &Flow) -> bool {
-        self.records
-            .find_mut(hash, |record| record.aor() == aor.as_bytes())
-            .is_some_and(|record| record.mark_unreachable(common.epoch, |binding| binding.flow() == *flow))
+        let Some(index) = self.find(hash, aor) else {
+            return false;
+        };
+        let record = &mut self.entries[index].record;
+        record.mark_unreachable(common.epoch, |binding| binding.flow() == *flow)
     }
 
     pub(super) fn apply(
@@ -82,16 +90,15 @@ impl Shard {
         request: &Request<'_>,
         listed: &mut dyn FnMut(&Binding<'_>),
     ) -> Result<Option<Change>, Refused> {
-        let is_of_aor = |record: &Record| record.aor() == aor.as_bytes();
-        let Some(record) = self.records.find_mut(hash, is_of_aor) else {
+        let Some(index) = self.find(hash, aor) else {
             return self.create(common, hash, aor, request, listed);
         };
-        let counts = update(record, &mut self.wheel, common, request)?;
-        list(record, common, request.now, listed);
+        let counts = self.update(index, common, request)?;
+        list(&self.entries[index].record, common, request.now, listed);
         if counts.is_idle() {
             return Ok(None);
         }
-        Ok(Some(self.change(hash, aor.clone(), counts)))
+        Ok(Some(self.change(index, aor.clone(), counts)))
     }
 
     /// Removes the expired bindings of the AORs that are due; looks at no more than `budget` of them. Returns whether
@@ -108,21 +115,43 @@ impl Shard {
                 return false;
             }
             *budget -= 1;
-            let found = self.records.find_mut(due.hash, |record| record.node() == due.node);
-            let Some(record) = found else {
-                debug_assert!(false, "a node of the wheel has its record");
-                self.wheel.remove(due.node, due.armed);
-                continue;
-            };
-            let counts = expire(record, &mut self.wheel, common, now);
-            if counts.expired == 0 {
+            let expired = self.expire_entry(due, common, now);
+            if expired == 0 {
                 continue;
             }
-            let aor = AddressOfRecord::from_stored(record.aor());
-            let change = self.change(due.hash, aor, counts);
+            let aor = AddressOfRecord::from_stored(self.entries[due.entry].record.aor());
+            let counts = Counts {
+                expired,
+                ..Counts::default()
+            };
+            let change = self.change(due.entry, aor, counts);
             changes.push(change);
         }
         true
+    }
+
+    /// Leaves out what has expired and says how many that are. What has not is looked at again when it does.
+    fn expire_entry(&mut self, due: Due, common: &Common, now: Moment) -> u16 {
+        let record = &mut self.entries[due.entry].record;
+        let before = record.count();
+        let Some((survivors, next)) = survivors(record, common, now) else {
+            record.clear();
+            return before as u16;
+        };
+        if let Some(survivors) = survivors {
+            *record = survivors;
+        }
+        let expired = before - record.count();
+        self.rearm(due.entry, next);
+        expired as u16
+    }
+
+    fn find(&self, hash: u64, aor: &AddressOfRecord) -> Option<EntryIndex> {
+        let is_of_aor = |index: &EntryIndex| {
+            let entry = &self.entries[*index];
+            entry.hash == hash && entry.record.aor() == aor.as_bytes()
+        };
+        self.table.find(hash, is_of_aor).copied()
     }
 
     fn create(
@@ -138,25 +167,46 @@ impl Shard {
             return Ok(None);
         }
         let parts = parts(&[], &plan, request)?;
-        let (node, armed) = self.wheel.insert(hash, earliest_due(&parts).unwrap_or(u32::MAX));
-        let record = build(aor.as_bytes(), &parts, node, armed);
+        let due = earliest_due(&parts).unwrap_or(u32::MAX);
+        let record = build(aor.as_bytes(), &parts, due);
         list(&record, common, request.now, listed);
-        self.records
-            .insert_unique(hash, record, |record| common.hash(record.aor()));
-        Ok(Some(self.change(hash, aor.clone(), plan.counts)))
+        let index = self.entries.insert(hash, record).ok_or(Refused::TooManyContacts)?;
+        let armed = self.wheel.insert(&mut self.entries, index, due);
+        self.entries[index].record.set_armed(armed);
+        let entries = &self.entries;
+        self.table.insert_unique(hash, index, |index| entries[*index].hash);
+        Ok(Some(self.change(index, aor.clone(), plan.counts)))
+    }
+
+    /// Updates the record of an AOR: in place if its lengths stay, else by another record made beside it.
+    fn update(&mut self, index: EntryIndex, common: &Common, request: &Request<'_>) -> Result<Counts, Refused> {
+        let record = &mut self.entries[index].record;
+        let (counts, due) = match refresh(record, common.epoch, request) {
+            Some(refreshed) => {
+                let Refreshed { counts, due } = refreshed?;
+                (counts, due)
+            }
+            None => update_any(record, common, request)?,
+        };
+        // Lazy re-arming: the record moves in the wheel only when it would be looked at too late.
+        if let Some(due) = due.filter(|due| *due < record.armed()) {
+            self.rearm(index, due);
+        }
+        Ok(counts)
+    }
+
+    fn rearm(&mut self, index: EntryIndex, due: u32) {
+        let armed = self.entries[index].record.armed();
+        let armed = self.wheel.rearm(&mut self.entries, index, armed, due);
+        self.entries[index].record.set_armed(armed);
     }
 
     /// Makes the change public; a record without bindings goes.
-    fn change(&mut self, hash: u64, aor: AddressOfRecord, counts: Counts) -> Change {
+    fn change(&mut self, index: EntryIndex, aor: AddressOfRecord, counts: Counts) -> Change {
         self.bindings += u64::from(counts.added);
         self.bindings -= u64::from(counts.removed) + u64::from(counts.displaced) + u64::from(counts.expired);
-        let is_of_aor = |record: &Record| record.aor() == aor.as_bytes();
-        if (counts.removed > 0 || counts.expired > 0)
-            && let Ok(entry) = self.records.find_entry(hash, is_of_aor)
-            && entry.get().count() == 0
-        {
-            let (record, _) = entry.remove();
-            self.wheel.remove(record.node(), record.armed());
+        if self.entries[index].record.count() == 0 {
+            self.remove(index);
         }
         self.revision += 1;
         Change {
@@ -165,23 +215,21 @@ impl Shard {
             counts,
         }
     }
-}
 
-/// Updates the record of an AOR: in place if its lengths stay, else by another record made beside it.
-fn update(record: &mut Record, wheel: &mut Wheel, common: &Common, request: &Request<'_>) -> Result<Counts, Refused> {
-    let (counts, due) = match refresh(record, common.epoch, request) {
-        Some(refreshed) => {
-            let Refreshed { counts, due } = refreshed?;
-            (counts, due)
+    fn remove(&mut self, index: EntryIndex) {
+        let Entry { hash, record, .. } = &self.entries[index];
+        if let Ok(place) = self.table.find_entry(*hash, |other| *other == index) {
+            place.remove();
         }
-        None => update_any(record, common, request)?,
-    };
-    // Lazy re-arming: the record moves in the wheel only when it would be looked at too late.
-    if let Some(due) = due.filter(|due| *due < record.armed()) {
-        let armed = wheel.rearm(record.node(), record.armed(), due);
-        record.set_armed(armed);
+        let armed = record.armed();
+        self.wheel.remove(&mut self.entries, index, armed);
+        self.entries.remove(index);
+        if self.table.is_empty() {
+            // Nobody is left: what a burst had allocated is given back.
+            self.table = HashTable::new();
+            self.entries = Entries::default();
+        }
     }
-    Ok(counts)
 }
 
 /// Does what a plan says. Returns when the first of the bindings that were touched expires.
@@ -244,38 +292,22 @@ fn decide<'a>(record: &Record, common: &Common, request: &Request<'a>) -> Result
     }
     let parts = parts(&bindings, &plan, request)?;
     Ok(Outcome::Replaced {
-        record: build(record.aor(), &parts, record.node(), record.armed()),
+        record: build(record.aor(), &parts, record.armed()),
         counts,
         due: earliest_due(&parts),
     })
 }
 
-/// Leaves out what has expired. What has not is looked at again when it does.
-fn expire(record: &mut Record, wheel: &mut Wheel, common: &Common, now: Moment) -> Counts {
-    let (successor, expired, due) = survivors(record, common, now);
-    if let Some(successor) = successor {
-        *record = successor;
-    }
-    if let Some(due) = due {
-        let armed = wheel.rearm(record.node(), record.armed(), due);
-        record.set_armed(armed);
-    }
-    Counts {
-        expired,
-        ..Counts::default()
-    }
-}
-
-/// The record without what has expired (if something has), how many that are, and when the next one expires.
-fn survivors(record: &Record, common: &Common, now: Moment) -> (Option<Record>, u16, Option<u32>) {
+/// The record without what has expired, if something has, and when the next one expires; `None` when nothing is left.
+fn survivors(record: &Record, common: &Common, now: Moment) -> Option<(Option<Record>, u32)> {
     let live = record
         .bindings(common.epoch)
         .filter(|binding| binding.is_live(now))
         .map(Part::Kept);
     let parts: Parts<'_> = live.collect();
-    let expired = record.count() - parts.len();
-    let successor = (expired > 0).then(|| build(record.aor(), &parts, record.node(), record.armed()));
-    (successor, expired as u16, earliest_due(&parts))
+    let next = earliest_due(&parts)?;
+    let is_shorter = parts.len() < record.count();
+    Some((is_shorter.then(|| build(record.aor(), &parts, record.armed())), next))
 }
 
 /// A binding of a record to come.
@@ -356,7 +388,7 @@ fn earliest_due(parts: &[Part<'_>]) -> Option<u32> {
     parts.iter().map(Part::due).min()
 }
 
-fn build(aor: &[u8], parts: &[Part<'_>], node: NodeIndex, armed: u32) -> Record {
+fn build(aor: &[u8], parts: &[Part<'_>], armed: u32) -> Record {
     let mut builder = RecordBuilder::new(aor, parts.iter().map(Part::length).sum());
     for part in parts {
         match part {
@@ -364,5 +396,5 @@ fn build(aor: &[u8], parts: &[Part<'_>], node: NodeIndex, armed: u32) -> Record 
             Part::Written { fields, length } => builder.add(*length, fields),
         }
     }
-    builder.finish(node, armed)
+    builder.finish(armed)
 }
