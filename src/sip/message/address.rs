@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use super::grammar::{self, TOKEN, VALUE};
+use super::grammar::{self, TOKEN, URI, VALUE};
 use super::uri::{Uri, UriError};
 
 /// The `name-addr` or `addr-spec` of a header with its parameters.
@@ -17,6 +17,8 @@ pub struct NameAddr<'a> {
     pub parameters: Parameters<'a>,
     /// The whole value as written, without white space around it.
     pub bytes: &'a [u8],
+    /// The value of the first parameter `tag`, noted while all were read; `Some(None)` when it has none.
+    pub(super) tag: Option<Option<&'a [u8]>>,
 }
 
 /// Why a value is not an address.
@@ -44,18 +46,14 @@ impl<'a> NameAddr<'a> {
         if bytes.get(display_length) != Some(&b'<') {
             return Self::without_brackets(bytes);
         }
-        let display = grammar::trim(&bytes[..display_length]);
         let inside = &bytes[display_length + 1..];
-        let end = memchr::memchr(b'>', inside).ok_or(AddressError::Uri)?;
-        if !grammar::is_absolute_uri(&inside[..end]) {
+        let end = grammar::span(inside, URI);
+        if inside.get(end) != Some(&b'>') || !grammar::starts_absolute_uri(&inside[..end]) {
             return Err(AddressError::Uri);
         }
-        Ok(NameAddr {
-            display: (!display.is_empty()).then_some(display),
-            uri: &inside[..end],
-            parameters: Parameters::after(&inside[end + 1..]).ok_or(AddressError::Parameters)?,
-            bytes,
-        })
+        let display = grammar::trim(&bytes[..display_length]);
+        let display = (!display.is_empty()).then_some(display);
+        Self::with_parameters(bytes, display, &inside[..end], &inside[end + 1..])
     }
 
     /// RFC 3261 §20: without angle brackets "any semicolon-delimited parameters are header-parameters, not URI
@@ -72,11 +70,39 @@ impl<'a> NameAddr<'a> {
         if memchr::memchr2(b',', b'?', uri).is_some() {
             return Err(AddressError::Brackets);
         }
+        Self::with_parameters(bytes, None, uri, &bytes[end..])
+    }
+
+    /// The address whose parameters are `after`.
+    #[inline]
+    fn with_parameters(
+        bytes: &'a [u8],
+        display: Option<&'a [u8]>,
+        uri: &'a [u8],
+        after: &'a [u8],
+    ) -> Result<NameAddr<'a>, AddressError> {
+        let mut tag = None;
+        let parameters = match grammar::skip_lws(after) {
+            [] => Parameters::default(),
+            [b';', text @ ..] => {
+                let note = |parameter: Parameter<'a>| {
+                    if tag.is_none() && grammar::is_name(parameter.name, b"tag") {
+                        tag = Some(parameter.value);
+                    }
+                };
+                match Parameters::read(text, note) {
+                    Some((parameters, [])) => parameters,
+                    Some(_) | None => return Err(AddressError::Parameters),
+                }
+            }
+            _ => return Err(AddressError::Parameters),
+        };
         Ok(NameAddr {
-            display: None,
+            display,
             uri,
-            parameters: Parameters::after(&bytes[end..]).ok_or(AddressError::Parameters)?,
+            parameters,
             bytes,
+            tag,
         })
     }
 
@@ -87,7 +113,7 @@ impl<'a> NameAddr<'a> {
 
     /// The tag of a From or To (RFC 3261 §19.3).
     pub fn tag(&self) -> Option<&'a [u8]> {
-        self.parameter("tag").flatten()
+        self.tag.flatten()
     }
 
     /// The value of a header parameter; `Some(None)` when it is there without a value.
@@ -98,6 +124,9 @@ impl<'a> NameAddr<'a> {
 
 /// The length of what stands where a display name may stand: a quoted string or tokens, and white space.
 fn display_length(bytes: &[u8]) -> Result<usize, AddressError> {
+    if bytes.first() == Some(&b'<') {
+        return Ok(0);
+    }
     if bytes.first() == Some(&b'"') {
         let quoted = grammar::quoted_length(bytes).ok_or(AddressError::Display)?;
         let rest = grammar::skip_lws(&bytes[quoted..]);
@@ -126,43 +155,51 @@ fn display_length(bytes: &[u8]) -> Result<usize, AddressError> {
 pub struct Parameters<'a>(&'a [u8]);
 
 impl<'a> Parameters<'a> {
-    /// Reads what follows the first part of a header value: nothing, or a semicolon and parameters (`generic-param`,
-    /// RFC 3261 §25.1).
-    pub(super) fn after(bytes: &'a [u8]) -> Option<Parameters<'a>> {
-        let rest = grammar::skip_lws(bytes);
-        match rest {
-            [] => Some(Parameters(&[])),
-            [b';', text @ ..] => Self::parse(text),
-            _ => None,
+    /// Reads parameters without a semicolon before the first: at least one.
+    pub fn parse(text: &'a [u8]) -> Option<Parameters<'a>> {
+        match Self::read(text, |_| ())? {
+            (_, []) => Some(Parameters(text)),
+            (_, _) => None,
         }
     }
 
-    /// Reads parameters without a semicolon before the first: at least one.
-    pub fn parse(text: &'a [u8]) -> Option<Parameters<'a>> {
+    /// Reads the parameters that `text` begins with (`generic-param`, RFC 3261 §25.1), at least one, and shows each to
+    /// `see`. Returns what follows after white space; it does not begin with a semicolon.
+    #[inline]
+    pub(super) fn read(text: &'a [u8], mut see: impl FnMut(Parameter<'a>)) -> Option<(Parameters<'a>, &'a [u8])> {
         let mut rest = text;
         loop {
             rest = grammar::skip_lws(rest);
-            let name = grammar::span(rest, TOKEN);
-            if name == 0 {
+            let (name, after) = rest.split_at(grammar::span(rest, TOKEN));
+            if name.is_empty() {
                 return None;
             }
-            rest = grammar::skip_lws(&rest[name..]);
+            let mut end = after;
+            let mut value = None;
+            rest = grammar::skip_lws(after);
             if let [b'=', tail @ ..] = rest {
-                let value = grammar::skip_lws(tail);
-                let length = match value.first()? {
-                    b'"' => grammar::quoted_length(value)?,
-                    _ => grammar::span(value, VALUE),
+                let tail = grammar::skip_lws(tail);
+                let length = match tail.first()? {
+                    b'"' => grammar::quoted_length(tail)?,
+                    _ => grammar::span(tail, VALUE),
                 };
                 if length == 0 {
                     return None;
                 }
-                rest = grammar::skip_lws(&value[length..]);
+                value = Some(&tail[..length]);
+                end = &tail[length..];
+                rest = grammar::skip_lws(end);
             }
-            rest = match rest {
-                [] => return Some(Parameters(text)),
-                [b';', tail @ ..] => tail,
-                _ => return None,
-            };
+            let assignment = &after[..after.len() - end.len()];
+            see(Parameter {
+                name,
+                value,
+                assignment,
+            });
+            match rest {
+                [b';', tail @ ..] => rest = tail,
+                _ => return Some((Parameters(&text[..text.len() - end.len()]), rest)),
+            }
         }
     }
 
@@ -193,6 +230,16 @@ impl<'a> Parameters<'a> {
             .find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()))
             .map(|(_, value)| value)
     }
+}
+
+/// One parameter, while all are read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parameter<'a> {
+    pub(super) name: &'a [u8],
+    /// As written, quotes included.
+    pub(super) value: Option<&'a [u8]>,
+    /// What stands between the name and the end of the value, equals sign included; empty without a value.
+    pub(super) assignment: &'a [u8],
 }
 
 struct ParameterIter<'a> {

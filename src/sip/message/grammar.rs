@@ -72,13 +72,40 @@ const fn among(byte: u8, set: &[u8]) -> bool {
 }
 
 /// Whether `byte` belongs to the class.
+#[inline]
 pub(super) fn is(byte: u8, class: u8) -> bool {
     CLASSES[usize::from(byte)] & class != 0
 }
 
 /// How many bytes at the start of `bytes` belong to the class.
+#[inline]
 pub(super) fn span(bytes: &[u8], class: u8) -> usize {
-    bytes.iter().take_while(|byte| is(**byte, class)).count()
+    bytes.iter().position(|byte| !is(*byte, class)).unwrap_or(bytes.len())
+}
+
+/// How many bytes at the start of `bytes` belong to the class or to escapes (`%` and two hexadecimal digits).
+pub(super) fn escaped_span(bytes: &[u8], class: u8) -> usize {
+    let mut length = 0;
+    loop {
+        length += span(&bytes[length..], class);
+        match &bytes[length..] {
+            [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => length += 3,
+            _ => return length,
+        }
+    }
+}
+
+/// Whether `name` is `letters`, which are of lower case and nothing but letters, in any case.
+#[inline]
+pub(super) fn is_name<const N: usize>(name: &[u8], letters: &[u8; N]) -> bool {
+    let Ok(name) = <&[u8; N]>::try_from(name) else {
+        return false;
+    };
+    let differing = name
+        .iter()
+        .zip(letters)
+        .fold(0, |all, (byte, letter)| all | (byte | 0x20) ^ letter);
+    differing == 0
 }
 
 /// Whether `bytes` is one token.
@@ -88,33 +115,28 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
 
 /// Whether every byte of `bytes` belongs to the class or is part of an escape (`%` and two hexadecimal digits).
 pub(super) fn is_escaped(bytes: &[u8], class: u8) -> bool {
-    let mut rest = bytes;
-    while let Some((&byte, tail)) = rest.split_first() {
-        rest = if byte == b'%' {
-            match tail {
-                [high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => tail,
-                _ => return false,
-            }
-        } else if is(byte, class) {
-            tail
-        } else {
-            return false;
-        };
-    }
-    true
+    escaped_span(bytes, class) == bytes.len()
 }
 
 /// Whether `bytes` is an absolute URI: a scheme, a colon, and something visible after it.
 pub(super) fn is_absolute_uri(bytes: &[u8]) -> bool {
-    let Some(colon) = scheme_length(bytes) else {
-        return false;
-    };
-    let rest = &bytes[colon + 1..];
-    !rest.is_empty() && span(rest, URI) == rest.len()
+    starts_absolute_uri(bytes) && span(bytes, URI) == bytes.len()
+}
+
+/// Whether `bytes` has a scheme, a colon, and something after it.
+#[inline]
+pub(super) fn starts_absolute_uri(bytes: &[u8]) -> bool {
+    scheme_length(bytes).is_some_and(|colon| bytes.len() > colon + 1)
 }
 
 /// The length of the scheme of a URI, when one stands before its first colon.
+#[inline]
 pub(super) fn scheme_length(bytes: &[u8]) -> Option<usize> {
+    if let Some(start) = bytes.first_chunk::<4>()
+        && is_sip_colon(start)
+    {
+        return Some(3);
+    }
     if !bytes.first()?.is_ascii_alphabetic() {
         return None;
     }
@@ -124,7 +146,14 @@ pub(super) fn scheme_length(bytes: &[u8]) -> Option<usize> {
     (bytes[length] == b':').then_some(length)
 }
 
+/// Whether `start` is `sip:` in any case.
+#[inline]
+pub(super) fn is_sip_colon(start: &[u8; 4]) -> bool {
+    u32::from_le_bytes(*start) | u32::from_le_bytes([0x20, 0x20, 0x20, 0]) == u32::from_le_bytes(*b"sip:")
+}
+
 /// `bytes` without the linear white space at its start.
+#[inline]
 pub(super) fn skip_lws(bytes: &[u8]) -> &[u8] {
     let mut rest = bytes;
     loop {
@@ -137,6 +166,7 @@ pub(super) fn skip_lws(bytes: &[u8]) -> &[u8] {
 }
 
 /// `bytes` without the linear white space at both ends.
+#[inline]
 pub(super) fn trim(bytes: &[u8]) -> &[u8] {
     let mut rest = skip_lws(bytes);
     while let [head @ .., b' ' | b'\t'] = rest {

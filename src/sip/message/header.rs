@@ -22,16 +22,60 @@ macro_rules! headers {
 
             /// The header that `name` names, in any case, full or compact (RFC 3261 §7.3.3).
             pub fn from_bytes(name: &[u8]) -> HeaderName {
-                match name.len() {
-                    1 => {
-                        let letter = name[0].to_ascii_lowercase();
-                        $($(if letter == $compact { return HeaderName::$variant; })?)*
-                        HeaderName::Other
-                    }
-                    $(length if length == $name.len() && $name.as_bytes().eq_ignore_ascii_case(name) => HeaderName::$variant,)*
+                let mut start = [0; Words::LENGTH_MAX];
+                match start.get_mut(..name.len()) {
+                    Some(start) => start.copy_from_slice(name),
+                    None => return HeaderName::from_long(name),
+                }
+                // The folding takes a CR for a hyphen.
+                if name.contains(&b'\r') {
+                    return HeaderName::Other;
+                }
+                HeaderName::from_words(Words::new(&start, name.len()))
+            }
+
+            /// The header whose name, of up to 16 bytes without CR, has been read into `words`.
+            #[inline]
+            pub(super) fn from_words(words: Words) -> HeaderName {
+                match words.first {
+                    $($(compact::$variant if $compact != 0 => HeaderName::$variant,)?)*
+                    $(first::$variant if words.second == second::$variant => HeaderName::$variant,)*
                     _ => HeaderName::Other,
                 }
             }
+
+            /// The header that a `name` of more than 16 bytes names.
+            #[cold]
+            fn from_long(name: &[u8]) -> HeaderName {
+                $(if $name.len() > Words::LENGTH_MAX && $name.as_bytes().eq_ignore_ascii_case(name) {
+                    return HeaderName::$variant;
+                })*
+                HeaderName::Other
+            }
+        }
+
+        #[cfg(test)]
+        const ALL: &[HeaderName] = &[$(HeaderName::$variant),*];
+
+        #[cfg(test)]
+        const COMPACT: &[(HeaderName, u8)] = &[$($((HeaderName::$variant, $compact),)?)*];
+
+        /// The first eight letters of each name.
+        #[expect(non_upper_case_globals, reason = "they are named as the headers are")]
+        mod first {
+            $(pub(super) const $variant: u64 = super::Words::of_name($name.as_bytes()).first;)*
+        }
+
+        /// The next eight.
+        #[expect(non_upper_case_globals, reason = "they are named as the headers are")]
+        mod second {
+            $(pub(super) const $variant: u64 = super::Words::of_name($name.as_bytes()).second;)*
+        }
+
+        /// The compact forms.
+        #[expect(non_upper_case_globals, reason = "they are named as the headers are")]
+        mod compact {
+            $($(pub(super) const $variant: u64 = $compact as u64;)?)*
         }
     };
 }
@@ -70,6 +114,53 @@ headers! {
     ReferTo = "Refer-To" / b'r';
 }
 
+/// A name of up to 16 bytes in lower case, as two numbers: so that it is compared at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Words {
+    first: u64,
+    second: u64,
+}
+
+impl Words {
+    pub(super) const LENGTH_MAX: usize = 16;
+
+    /// What sets each letter of a word to lower case. It leaves the hyphen as it is, and takes a CR for one.
+    const LOWER: u64 = u64::from_le_bytes([0x20; 8]);
+
+    /// The name in the first `length` bytes of `start`.
+    #[inline]
+    pub(super) fn new(start: &[u8; Words::LENGTH_MAX], length: usize) -> Words {
+        let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|index| start[at + index]));
+        // Of the bytes behind the name nothing is kept.
+        let kept = |length: usize| u64::MAX.checked_shr(64 - 8 * length.min(8) as u32).unwrap_or(0);
+        Words {
+            first: (word(0) | Words::LOWER) & kept(length),
+            second: (word(8) | Words::LOWER) & kept(length.saturating_sub(8)),
+        }
+    }
+
+    /// A name of a header; those that are too long equal nothing.
+    const fn of_name(name: &[u8]) -> Words {
+        let mut words = [[0; 8]; 2];
+        let mut index = 0;
+        while index < name.len() {
+            assert!(name[index].is_ascii_alphabetic() || name[index] == b'-');
+            if name.len() > Words::LENGTH_MAX {
+                return Words {
+                    first: u64::MAX,
+                    second: u64::MAX,
+                };
+            }
+            words[index / 8][index % 8] = name[index] | 0x20;
+            index += 1;
+        }
+        Words {
+            first: u64::from_le_bytes(words[0]),
+            second: u64::from_le_bytes(words[1]),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,5 +174,31 @@ mod tests {
         assert_eq!(HeaderName::from_bytes(b"X-Unknown"), HeaderName::Other);
         assert_eq!(HeaderName::from_bytes(b"z"), HeaderName::Other);
         assert_eq!(HeaderName::from_bytes(b""), HeaderName::Other);
+        assert_eq!(HeaderName::from_bytes(b"Call\rID"), HeaderName::Other);
+        assert_eq!(HeaderName::from_bytes(b"Proxy-Authorizat"), HeaderName::Other);
+    }
+
+    #[test]
+    fn every_name_is_known_in_any_case_and_no_other_is() {
+        for name in ALL {
+            let text = name.as_str().as_bytes();
+            assert_eq!(HeaderName::from_bytes(text), *name);
+            assert_eq!(HeaderName::from_bytes(&text.to_ascii_uppercase()), *name);
+            assert_eq!(HeaderName::from_bytes(&text.to_ascii_lowercase()), *name);
+            for index in 0..text.len() {
+                for byte in 0..=u8::MAX {
+                    let mut other = text.to_vec();
+                    other[index] = byte;
+                    let is_same = other.eq_ignore_ascii_case(text);
+                    assert_eq!(HeaderName::from_bytes(&other) == *name, is_same, "{other:?}");
+                }
+                let compact = ALL.iter().find(|other| COMPACT.contains(&(**other, text[0] | 0x20)));
+                let expected = if index == 1 { compact.copied() } else { None };
+                assert_eq!(
+                    HeaderName::from_bytes(&text[..index]),
+                    expected.unwrap_or(HeaderName::Other)
+                );
+            }
+        }
     }
 }

@@ -1,12 +1,9 @@
 //! The one pass over the bytes (RFC 3261 §7): where each line begins, what its name is, where its value lies.
 
-use bytes::Bytes;
-use smallvec::SmallVec;
-
-use super::header::HeaderName;
+use super::header::{HeaderName, Words};
 use super::limits::Limits;
 use super::method::Method;
-use super::{Message, ParseError, decimal, grammar};
+use super::{Message, ParseError, decimal, grammar, scan};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum StartLine {
@@ -30,73 +27,99 @@ pub(super) struct Line {
     pub(super) value_end: u16,
 }
 
-/// The lines of `bytes`, as far as they go, and the first thing that is wrong with them.
-pub(super) fn index(bytes: Bytes, limits: &Limits) -> (Option<Message>, Option<ParseError>) {
-    let Some(first_end) = line_end(&bytes, 0) else {
-        return (None, Some(ParseError::StartLine));
-    };
+/// Fills in the lines of `message`, and returns the first thing that is wrong with them. An error is returned when so
+/// much is wrong that there are no lines.
+pub(super) fn index(message: &mut Message, limits: &Limits) -> Result<Option<ParseError>, ParseError> {
+    let bytes = &message.bytes[..];
+    let first_end = line_end(bytes, 0).ok_or(ParseError::StartLine)?;
     if first_end > limits.line_length {
-        return (None, Some(ParseError::LineTooLong));
+        return Err(ParseError::LineTooLong);
     }
-    let (start, mut error) = start_line(&bytes[..first_end]);
-    let mut message = Message {
-        start,
-        lines: SmallVec::new(),
-        headers_start: (first_end + 2) as u16,
-        body_start: 0,
-        bytes,
-    };
-    let bytes = &message.bytes;
+    let mut error;
+    (message.start, error) = start_line(&bytes[..first_end]);
+    message.headers_start = (first_end + 2) as u16;
     let mut position = first_end + 2;
     loop {
         if bytes[position..].starts_with(b"\r\n") {
             message.body_start = (position + 2) as u16;
-            return (Some(message), error);
+            return Ok(error);
         }
         if position == bytes.len() {
             // Every line is whole, only the empty one is missing: enough for a reply.
             message.body_start = position as u16;
-            return (Some(message), error.or(Some(ParseError::Truncated)));
+            return Ok(error.or(Some(ParseError::Truncated)));
         }
-        let mut end = match line_end(bytes, position) {
-            Some(end) => end,
-            None => return (None, error.or(Some(ParseError::Truncated))),
-        };
+        let named = plain_name(bytes, position);
+        let truncated = || error.unwrap_or(ParseError::Truncated);
+        let searched = named.map_or(position, |(_, colon)| colon);
+        let mut end = line_end(bytes, searched).ok_or_else(truncated)?;
         // RFC 3261 §7.3.1: a line that begins with white space continues the one before.
         while matches!(bytes.get(end + 2), Some(b' ' | b'\t')) {
-            match line_end(bytes, end + 2) {
-                Some(next) => end = next,
-                None => return (None, error.or(Some(ParseError::Truncated))),
-            }
+            end = line_end(bytes, end + 2).ok_or_else(truncated)?;
         }
         if message.lines.len() >= limits.headers {
-            return (None, Some(ParseError::TooManyHeaders));
+            return Err(ParseError::TooManyHeaders);
         }
         if end - position > limits.line_length {
-            return (None, Some(ParseError::LineTooLong));
+            return Err(ParseError::LineTooLong);
         }
-        match header_line(bytes, position, end) {
-            Some(line) => message.lines.push(line),
-            None => {
-                error = error.or(Some(ParseError::HeaderLine));
-                // It stays in the index as a header of no interest, so that the lines remain contiguous.
-                let end = end as u16;
-                message.lines.push(Line {
-                    name: HeaderName::Other,
-                    start: position as u16,
-                    value_start: end,
-                    value_end: end,
-                });
+        let line = match named {
+            Some((name, colon)) => Some(with_value(bytes, name, position, colon, end)),
+            None => header_line(bytes, position, end),
+        };
+        let line = line.unwrap_or_else(|| {
+            error = error.or(Some(ParseError::HeaderLine));
+            // It stays in the index as a header of no interest, so that the lines remain contiguous.
+            Line {
+                name: HeaderName::Other,
+                start: position as u16,
+                value_start: end as u16,
+                value_end: end as u16,
             }
-        }
+        });
+        message.present.add(line.name);
+        message.lines.push(line);
         position = end + 2;
     }
 }
 
+impl Default for StartLine {
+    /// A request that says nothing.
+    fn default() -> StartLine {
+        StartLine::Request {
+            method: Method::Other,
+            method_end: 0,
+            uri_end: 1,
+        }
+    }
+}
+
 /// The position of the CRLF that ends the line at `from`; none when a bare CR or LF comes first.
+#[inline]
 fn line_end(bytes: &[u8], from: usize) -> Option<usize> {
-    let end = from + memchr::memchr2(b'\r', b'\n', bytes.get(from..)?)?;
+    let end = scan::find_line_end(bytes, from)?;
     bytes[end..].starts_with(b"\r\n").then_some(end)
+}
+
+/// The name of the line at `start`, and where its colon is: when it is a short token with the colon right behind it, as
+/// nearly all are.
+#[inline]
+fn plain_name(bytes: &[u8], start: usize) -> Option<(HeaderName, usize)> {
+    let block = bytes[start..].first_chunk::<{ Words::LENGTH_MAX }>()?;
+    let (low, high) = block.split_first_chunk::<8>()?;
+    let colons = scan::equal(u64::from_le_bytes(*low), b':');
+    let length = if colons != 0 {
+        scan::first(colons)
+    } else {
+        match scan::equal(u64::from_le_bytes(*high.first_chunk::<8>()?), b':') {
+            0 => return None,
+            colons => 8 + scan::first(colons),
+        }
+    };
+    if !grammar::is_token(&block[..length]) {
+        return None;
+    }
+    Some((HeaderName::from_words(Words::new(block, length)), start + length))
 }
 
 fn header_line(bytes: &[u8], start: usize, end: usize) -> Option<Line> {
@@ -111,20 +134,27 @@ fn header_line(bytes: &[u8], start: usize, end: usize) -> Option<Line> {
     if !grammar::is_token(name) {
         return None;
     }
+    let name = HeaderName::from_bytes(name);
+    Some(with_value(bytes, name, start, start + colon, end))
+}
+
+/// The line from `start` to `end`, with a value that begins somewhere behind the colon.
+#[inline]
+fn with_value(bytes: &[u8], name: HeaderName, start: usize, colon: usize, end: usize) -> Line {
     let mut value_start = colon + 1;
-    while value_start < line.len() && matches!(line[value_start], b' ' | b'\t' | b'\r' | b'\n') {
+    while value_start < end && matches!(bytes[value_start], b' ' | b'\t' | b'\r' | b'\n') {
         value_start += 1;
     }
-    let mut value_end = line.len();
-    while value_end > value_start && matches!(line[value_end - 1], b' ' | b'\t' | b'\r' | b'\n') {
+    let mut value_end = end;
+    while value_end > value_start && matches!(bytes[value_end - 1], b' ' | b'\t' | b'\r' | b'\n') {
         value_end -= 1;
     }
-    Some(Line {
-        name: HeaderName::from_bytes(name),
+    Line {
+        name,
         start: start as u16,
-        value_start: (start + value_start) as u16,
-        value_end: (start + value_end) as u16,
-    })
+        value_start: value_start as u16,
+        value_end: value_end as u16,
+    }
 }
 
 /// The start line (RFC 3261 §7.1, §7.2). What is no status line counts as a request, so that it can be answered.
@@ -132,11 +162,7 @@ fn start_line(line: &[u8]) -> (StartLine, Option<ParseError>) {
     if line.len() >= 4 && line[..4].eq_ignore_ascii_case(b"SIP/") {
         return status_line(line);
     }
-    let unreadable = StartLine::Request {
-        method: Method::Other,
-        method_end: 0,
-        uri_end: 1,
-    };
+    let unreadable = StartLine::default();
     let Some(method_end) = memchr::memchr(b' ', line) else {
         return (unreadable, Some(ParseError::StartLine));
     };

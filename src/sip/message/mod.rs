@@ -5,9 +5,11 @@
 //! which everything untouched stays byte-identical; [`reply`] writes responses.
 
 pub mod address;
+mod check;
 pub mod credentials;
 pub mod date;
 mod error;
+mod essentials;
 pub mod framing;
 pub mod grammar;
 pub mod header;
@@ -15,6 +17,7 @@ mod index;
 pub mod limits;
 pub mod method;
 pub mod reply;
+mod scan;
 pub mod splice;
 pub mod uri;
 pub mod via;
@@ -25,20 +28,25 @@ use smallvec::SmallVec;
 pub use self::error::{Malformed, ParseError};
 
 use address::{NameAddr, split_values};
+use check::Present;
+use essentials::Essentials;
 use header::HeaderName;
 use index::{Line, StartLine, index};
 use limits::Limits;
 use method::Method;
+use uri::Uri;
 use via::{CSeq, Via};
 
-/// A SIP message: its bytes and the index of its lines. Cloning shares the bytes.
+/// A SIP message: its bytes, the index of its lines, and what was read of the essential ones. Cloning shares the bytes.
 #[derive(Clone, Debug)]
 pub struct Message {
     bytes: Bytes,
     start: StartLine,
-    lines: SmallVec<[Line; 24]>,
     headers_start: u16,
     body_start: u16,
+    present: Present,
+    essentials: Essentials,
+    lines: SmallVec<[Line; 24]>,
 }
 
 impl Message {
@@ -47,29 +55,37 @@ impl Message {
     pub fn parse(bytes: Bytes, limits: &Limits) -> Result<Message, Malformed> {
         if bytes.len() > limits.message_size.min(usize::from(u16::MAX)) {
             let head = bytes.slice(..limits.message_size.min(usize::from(u16::MAX)));
-            let request = index(head, limits).0.filter(Message::is_answerable).map(Box::new);
+            let request = Message::index(head, limits).ok().map(|(message, _)| message);
             return Err(Malformed {
                 error: ParseError::TooLarge,
-                request,
+                request: request.filter(Message::is_answerable).map(Box::new),
             });
         }
-        let (message, error) = index(bytes, limits);
-        let error = match (&message, error) {
-            (_, Some(error)) => Some(error),
-            (Some(message), None) => message.check(limits).err(),
-            (None, None) => Some(ParseError::Truncated),
-        };
-        match (message, error) {
-            (Some(mut message), None) => match message.trim_body() {
-                Ok(()) => Ok(message),
-                Err(error) => Err(Malformed::new(error, message)),
-            },
-            (Some(message), Some(error)) => Err(Malformed::new(error, message)),
-            (None, error) => Err(Malformed {
-                error: error.unwrap_or(ParseError::Truncated),
-                request: None,
-            }),
+        let (mut message, error) = Message::index(bytes, limits).map_err(|error| Malformed { error, request: None })?;
+        let error = error
+            .or_else(|| message.check(limits).err())
+            .or_else(|| message.trim_body().err());
+        match error {
+            None => Ok(message),
+            Some(error) => Err(Malformed::new(error, message)),
         }
+    }
+
+    /// The message with its lines, and the first thing that is wrong with them; or what is so wrong that there are none.
+    #[inline]
+    fn index(bytes: Bytes, limits: &Limits) -> Result<(Message, Option<ParseError>), ParseError> {
+        let mut message = Message {
+            bytes,
+            start: StartLine::default(),
+            headers_start: 0,
+            body_start: 0,
+            present: Present::default(),
+            essentials: Essentials::default(),
+            lines: SmallVec::new(),
+        };
+        let error = index(&mut message, limits)?;
+        message.essentials = message.read_essentials();
+        Ok((message, error))
     }
 
     /// The whole message as it came.
@@ -94,9 +110,7 @@ impl Message {
     pub fn method(&self) -> Method {
         match self.start {
             StartLine::Request { method, .. } => method,
-            StartLine::Response { .. } => self
-                .cseq()
-                .map_or(Method::Other, |cseq| Method::from_bytes(cseq.method)),
+            StartLine::Response { .. } => self.essentials.cseq.map_or(Method::Other, |cseq| cseq.method),
         }
     }
 
@@ -111,6 +125,11 @@ impl Message {
     /// The Request-URI as written; empty for a response.
     pub fn request_uri(&self) -> &[u8] {
         &self.bytes[self.request_uri_range()]
+    }
+
+    /// The Request-URI, read; `None` for a response, and when it is malformed.
+    pub fn parsed_request_uri(&self) -> Option<Uri<'_>> {
+        self.essentials.request_uri.as_ref()?.uri(&self.bytes)
     }
 
     /// The status code of a response, 100 to 699.
@@ -140,7 +159,11 @@ impl Message {
 
     /// The values of all lines of header `name`, in order.
     pub fn lines(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
-        self.lines
+        let lines = match self.present.has(name) {
+            true => &self.lines[..],
+            false => &[],
+        };
+        lines
             .iter()
             .filter(move |line| line.name == name)
             .map(|line| self.value(line))
@@ -176,8 +199,9 @@ impl Message {
     }
 
     /// The Call-ID (RFC 3261 §20.8), compared byte by byte.
+    #[inline]
     pub fn call_id(&self) -> &[u8] {
-        self.header(HeaderName::CallId).unwrap_or_default()
+        self.essentials.call_id.bytes(&self.bytes)
     }
 
     /// The body, of any bytes.
@@ -186,23 +210,45 @@ impl Message {
     }
 
     /// The first Via value.
+    #[inline]
     pub fn top_via(&self) -> Option<Via<'_>> {
-        Via::parse(self.values(HeaderName::Via).next()?).ok()
+        self.essentials.via.as_ref()?.via(&self.bytes)
+    }
+
+    /// The branch of the first Via value (RFC 3261 §8.1.1.7).
+    #[inline]
+    pub fn branch(&self) -> Option<&[u8]> {
+        self.essentials.via.as_ref()?.branch(&self.bytes)
     }
 
     /// The From header.
+    #[inline]
     pub fn from(&self) -> Option<NameAddr<'_>> {
-        NameAddr::parse(self.header(HeaderName::From)?).ok()
+        Some(self.essentials.from.as_ref()?.address(&self.bytes))
+    }
+
+    /// The tag of the From header (RFC 3261 §19.3).
+    #[inline]
+    pub fn from_tag(&self) -> Option<&[u8]> {
+        self.essentials.from.as_ref()?.tag(&self.bytes)
     }
 
     /// The To header.
+    #[inline]
     pub fn to(&self) -> Option<NameAddr<'_>> {
-        NameAddr::parse(self.header(HeaderName::To)?).ok()
+        Some(self.essentials.to.as_ref()?.address(&self.bytes))
+    }
+
+    /// The tag of the To header (RFC 3261 §19.3).
+    #[inline]
+    pub fn to_tag(&self) -> Option<&[u8]> {
+        self.essentials.to.as_ref()?.tag(&self.bytes)
     }
 
     /// The CSeq header.
+    #[inline]
     pub fn cseq(&self) -> Option<CSeq<'_>> {
-        CSeq::parse(self.header(HeaderName::CSeq)?).ok()
+        Some(self.essentials.cseq.as_ref()?.cseq(&self.bytes))
     }
 
     /// The Expires header in seconds; what cannot be read counts as absent, what is too large as the largest.
@@ -267,64 +313,6 @@ impl Message {
         let colon = memchr::memchr(b':', text).unwrap_or(text.len());
         text[..colon].trim_ascii_end()
     }
-
-    /// What every message must have (RFC 3261 §8.1.1), once each, and of readable form.
-    fn check(&self, limits: &Limits) -> Result<(), ParseError> {
-        let mut seen = [0_u8; HeaderName::Other as usize + 1];
-        for line in &self.lines {
-            seen[line.name as usize] = seen[line.name as usize].saturating_add(1);
-        }
-        for name in REQUIRED {
-            if seen[name as usize] == 0 {
-                return Err(ParseError::Missing(name));
-            }
-        }
-        for name in SINGLE {
-            if seen[name as usize] > 1 {
-                return Err(ParseError::Repeated(name));
-            }
-        }
-        // A response to what we forwarded has our own Via beside those that were let in.
-        let vias = limits.vias.saturating_add(usize::from(!self.is_request()));
-        if self.values(HeaderName::Via).nth(vias).is_some() {
-            return Err(ParseError::TooManyVias);
-        }
-        let cseq = self.cseq().ok_or(ParseError::Value(HeaderName::CSeq))?;
-        if self.is_request() && cseq.method != self.method_bytes() {
-            return Err(ParseError::Value(HeaderName::CSeq));
-        }
-        if self.call_id().is_empty() || self.call_id().iter().any(|byte| byte.is_ascii_whitespace()) {
-            return Err(ParseError::Value(HeaderName::CallId));
-        }
-        self.top_via().ok_or(ParseError::Value(HeaderName::Via))?;
-        // RFC 3261 §25.1 `tag-param`: a tag has a value.
-        let is_sound = |address: &NameAddr<'_>| address.parameter("tag") != Some(None);
-        self.from()
-            .filter(is_sound)
-            .ok_or(ParseError::Value(HeaderName::From))?;
-        self.to().filter(is_sound).ok_or(ParseError::Value(HeaderName::To))?;
-        Ok(())
-    }
-
-    /// Whether a reply can be built: the headers that it copies are there, whatever they say (RFC 4475 §3.1.2.1).
-    fn is_answerable(&self) -> bool {
-        self.is_request() && self.method() != Method::Ack && REQUIRED.iter().all(|name| self.header(*name).is_some())
-    }
-
-    fn trim_body(&mut self) -> Result<(), ParseError> {
-        let Some(value) = self.header(HeaderName::ContentLength) else {
-            return Ok(());
-        };
-        let length: usize = decimal(value).ok_or(ParseError::ContentLength)?;
-        let end = usize::from(self.body_start)
-            .checked_add(length)
-            .ok_or(ParseError::ContentLength)?;
-        if end > self.bytes.len() {
-            return Err(ParseError::ContentLength);
-        }
-        self.bytes.truncate(end);
-        Ok(())
-    }
 }
 
 /// A decimal number of digits only.
@@ -343,24 +331,6 @@ pub fn delta_seconds(text: &[u8]) -> Option<u32> {
     }
     Some(decimal(text).unwrap_or(u32::MAX))
 }
-
-const REQUIRED: [HeaderName; 5] = [
-    HeaderName::Via,
-    HeaderName::From,
-    HeaderName::To,
-    HeaderName::CallId,
-    HeaderName::CSeq,
-];
-
-const SINGLE: [HeaderName; 7] = [
-    HeaderName::From,
-    HeaderName::To,
-    HeaderName::CallId,
-    HeaderName::CSeq,
-    HeaderName::MaxForwards,
-    HeaderName::ContentLength,
-    HeaderName::Expires,
-];
 
 #[cfg(test)]
 mod tests {

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use thiserror::Error;
 
-use super::address::Parameters;
-use super::grammar::{self, HOST, TOKEN};
-use super::uri::{Host, port};
+use super::address::{Parameter, Parameters};
+use super::grammar::{self, TOKEN};
+use super::uri::{Host, port, port_at_start};
 use crate::sip::hop::Transport;
 
 /// One value of a Via header.
@@ -26,6 +26,35 @@ pub struct Via<'a> {
     pub parameters: Parameters<'a>,
     /// The whole value as written, without white space around it.
     pub bytes: &'a [u8],
+    pub(super) noted: Noted<'a>,
+}
+
+/// The parameters that transactions and replies need, noted while all were read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Noted<'a> {
+    /// The value of the first of that name; `Some(None)` when it has none.
+    pub(super) branch: Option<Option<&'a [u8]>>,
+    /// The same.
+    pub(super) received: Option<Option<&'a [u8]>>,
+    /// What stands between the first of that name and the end of its value: nothing, or the equals sign and the port.
+    pub(super) rport: Option<&'a [u8]>,
+    /// Whether there is another `rport`.
+    pub(super) repeats_rport: bool,
+}
+
+impl<'a> Noted<'a> {
+    #[inline]
+    fn note(&mut self, parameter: Parameter<'a>) {
+        let name = parameter.name;
+        if grammar::is_name(name, b"branch") {
+            self.branch = self.branch.or(Some(parameter.value));
+        } else if grammar::is_name(name, b"rport") {
+            self.repeats_rport = self.rport.is_some();
+            self.rport = self.rport.or(Some(parameter.assignment));
+        } else if grammar::is_name(name, b"received") {
+            self.received = self.received.or(Some(parameter.value));
+        }
+    }
 }
 
 /// Why a value is not a Via.
@@ -49,38 +78,62 @@ impl<'a> Via<'a> {
     /// Reads one value of a Via header.
     pub fn parse(value: &'a [u8]) -> Result<Via<'a>, ViaError> {
         let bytes = grammar::trim(value);
-        let (_, rest) = token_and_slash(bytes).ok_or(ViaError::Protocol)?;
-        let (_, rest) = token_and_slash(rest).ok_or(ViaError::Protocol)?;
+        match Self::read_first(bytes)? {
+            (via, []) => Ok(via),
+            (_, _) => Err(ViaError::Parameters),
+        }
+    }
+
+    /// Reads the first value of a Via line, and returns what follows: nothing, or a comma and more. No comma can stand
+    /// within a well-formed value but in a quoted string, so that this agrees with parting the values first.
+    #[inline]
+    pub(super) fn read_first(bytes: &'a [u8]) -> Result<(Via<'a>, &'a [u8]), ViaError> {
+        let rest = match bytes.strip_prefix(b"SIP/2.0/") {
+            Some(rest) => grammar::skip_lws(rest),
+            None => {
+                let (_, rest) = token_and_slash(bytes).ok_or(ViaError::Protocol)?;
+                token_and_slash(rest).ok_or(ViaError::Protocol)?.1
+            }
+        };
         let (transport_bytes, after) = rest.split_at(grammar::span(rest, TOKEN));
         let rest = grammar::skip_lws(after);
         if transport_bytes.is_empty() || rest.len() == after.len() {
             return Err(ViaError::Protocol);
         }
 
-        let host_length = match rest.first() {
-            Some(b'[') => memchr::memchr(b']', rest).ok_or(ViaError::Host)? + 1,
-            _ => grammar::span(rest, HOST),
-        };
-        let (host_bytes, rest) = rest.split_at(host_length);
-        let host = Host::parse(host_bytes).ok_or(ViaError::Host)?;
+        let (host, length) = Host::read(rest).ok_or(ViaError::Host)?;
+        let (host_bytes, mut end) = rest.split_at(length);
+        let mut rest = grammar::skip_lws(end);
+        let mut port = None;
+        if let [b':', tail @ ..] = rest {
+            let tail = grammar::skip_lws(tail);
+            let (number, length) = port_at_start(tail).ok_or(ViaError::Port)?;
+            port = Some(number);
+            end = &tail[length..];
+            rest = grammar::skip_lws(end);
+        }
 
-        let (port, rest) = match grammar::skip_lws(rest) {
-            [b':', tail @ ..] => {
-                let tail = grammar::skip_lws(tail);
-                let digits = tail.iter().take_while(|byte| byte.is_ascii_digit()).count();
-                (Some(port(&tail[..digits]).ok_or(ViaError::Port)?), &tail[digits..])
-            }
-            rest => (None, rest),
-        };
-        Ok(Via {
+        let mut noted = Noted::default();
+        let mut parameters = Parameters::default();
+        if let [b';', text @ ..] = rest {
+            (parameters, rest) =
+                Parameters::read(text, |parameter| noted.note(parameter)).ok_or(ViaError::Parameters)?;
+            end = &text[parameters.bytes().len()..];
+        }
+        if !matches!(rest, [] | [b',', ..]) {
+            return Err(ViaError::Parameters);
+        }
+        let via = Via {
             transport: Transport::from_name(transport_bytes),
             transport_bytes,
             host,
             host_bytes,
             port,
-            parameters: Parameters::after(rest).ok_or(ViaError::Parameters)?,
-            bytes,
-        })
+            parameters,
+            bytes: &bytes[..bytes.len() - end.len()],
+            noted,
+        };
+        Ok((via, rest))
     }
 
     /// The value of a parameter; `Some(None)` when it is there without a value.
@@ -90,12 +143,12 @@ impl<'a> Via<'a> {
 
     /// The branch (RFC 3261 §8.1.1.7).
     pub fn branch(&self) -> Option<&'a [u8]> {
-        self.parameter("branch").flatten()
+        self.noted.branch.flatten()
     }
 
     /// The address that the next hop saw the request come from, as written (§18.2.1).
     pub fn received(&self) -> Option<&'a [u8]> {
-        self.parameter("received").flatten()
+        self.noted.received.flatten()
     }
 
     /// The same, read; an IPv6 address with or without brackets (RFC 5118 §4.5).
@@ -105,7 +158,8 @@ impl<'a> Via<'a> {
 
     /// The `rport` parameter (RFC 3581 §3); `Some(None)` when it asks for the port to be filled in.
     pub fn rport(&self) -> Option<Option<u16>> {
-        Some(self.parameter("rport")?.and_then(port))
+        let value = self.noted.rport?.iter().position(|byte| *byte == b'=');
+        Some(value.and_then(|equals| port(grammar::skip_lws(&self.noted.rport?[equals + 1..]))))
     }
 
     /// The value of the `maddr` parameter, which [`Host::parse`] reads.

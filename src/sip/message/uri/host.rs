@@ -21,22 +21,60 @@ pub enum Host<'a> {
 impl<'a> Host<'a> {
     /// Reads a host name, an IPv4 address or an IPv6 address in brackets.
     pub fn parse(bytes: &'a [u8]) -> Option<Host<'a>> {
-        if let [b'[', inside @ .., b']'] = bytes {
-            return ipv6(inside).map(Host::V6);
+        Self::read(bytes)
+            .filter(|(_, length)| *length == bytes.len())
+            .map(|(host, _)| host)
+    }
+
+    /// Reads the host that `bytes` begins with, as far as the characters of a host go, and says how long it is.
+    #[inline]
+    pub(in crate::sip::message) fn read(bytes: &'a [u8]) -> Option<(Host<'a>, usize)> {
+        match bytes.first()? {
+            b'[' => {
+                let end = bytes.iter().position(|byte| *byte == b']')?;
+                Some((Host::V6(ipv6(&bytes[1..end])?), end + 1))
+            }
+            b'0'..=b'9' => match ipv4_at_start(bytes) {
+                Some((address, length)) if !bytes.get(length).is_some_and(|byte| grammar::is(*byte, HOST)) => {
+                    Some((Host::V4(address), length))
+                }
+                Some(_) | None => Self::read_name(bytes),
+            },
+            _ => Self::read_name(bytes),
         }
-        if grammar::span(bytes, HOST) != bytes.len() {
-            return None;
+    }
+
+    fn read_name(bytes: &'a [u8]) -> Option<(Host<'a>, usize)> {
+        let mut length = 0;
+        let mut previous = b'.';
+        while let Some(&byte) = bytes.get(length)
+            && grammar::is(byte, HOST)
+        {
+            // A label is not empty, and neither begins nor ends with a hyphen.
+            let is_misplaced = match byte {
+                b'.' => matches!(previous, b'.' | b'-'),
+                b'-' => previous == b'.',
+                _ => false,
+            };
+            if is_misplaced {
+                return None;
+            }
+            previous = byte;
+            length += 1;
         }
-        let name = bytes.strip_suffix(b".").unwrap_or(bytes);
-        let last = name.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+        let written = &bytes[..length];
+        let name = written.strip_suffix(b".").unwrap_or(written);
         // RFC 3261 §25.1: `toplabel` begins with a letter. Here it must only not be a number, which leaves no doubt
         // whether a host is an address, and takes the made-up names of containers.
-        if !last.is_empty() && last.iter().all(u8::is_ascii_digit) {
-            return ipv4(bytes).map(Host::V4);
+        let last = name
+            .iter()
+            .rposition(|byte| !byte.is_ascii_digit())
+            .map(|index| name[index]);
+        let ends_in_number = name.last().is_some_and(u8::is_ascii_digit) && matches!(last, None | Some(b'.'));
+        if length == 0 || previous == b'-' || ends_in_number {
+            return None;
         }
-        name.split(|byte| *byte == b'.')
-            .all(is_label)
-            .then_some(Host::Name(bytes))
+        Some((Host::Name(written), length))
     }
 
     /// Reads an address only; an IPv6 address with or without brackets (RFC 5118 §4.5).
@@ -83,12 +121,39 @@ impl fmt::Display for Host<'_> {
     }
 }
 
-fn is_label(label: &[u8]) -> bool {
-    !matches!(label, [] | [b'-', ..] | [.., b'-'])
+fn ipv4(bytes: &[u8]) -> Option<Ipv4Addr> {
+    ipv4_at_start(bytes)
+        .filter(|(_, length)| *length == bytes.len())
+        .map(|(address, _)| address)
 }
 
-fn ipv4(bytes: &[u8]) -> Option<Ipv4Addr> {
-    std::str::from_utf8(bytes).ok()?.parse().ok()
+/// The IPv4 address that `bytes` begins with, and its length: four numbers of one to three digits up to 255, without
+/// leading zeros.
+fn ipv4_at_start(bytes: &[u8]) -> Option<(Ipv4Addr, usize)> {
+    let mut octets = [0; 4];
+    let mut at = 0;
+    for (index, octet) in octets.iter_mut().enumerate() {
+        if index > 0 {
+            if bytes.get(at) != Some(&b'.') {
+                return None;
+            }
+            at += 1;
+        }
+        let start = at;
+        let mut number = 0_u32;
+        while let Some(digit @ b'0'..=b'9') = bytes.get(at)
+            && at < start + 4
+        {
+            number = number * 10 + u32::from(digit - b'0');
+            at += 1;
+        }
+        let has_leading_zero = at > start + 1 && bytes[start] == b'0';
+        if at == start || at == start + 4 || has_leading_zero {
+            return None;
+        }
+        *octet = u8::try_from(number).ok()?;
+    }
+    Some((Ipv4Addr::from(octets), at))
 }
 
 fn ipv6(bytes: &[u8]) -> Option<Ipv6Addr> {

@@ -10,7 +10,7 @@ use thiserror::Error;
 pub use host::Host;
 
 use super::address::Parameters;
-use super::grammar::{self, HOST, PASSWORD, URI_HEADER, URI_PARAMETER, USER};
+use super::grammar::{self, PASSWORD, URI_HEADER, URI_PARAMETER, USER};
 use crate::sip::hop::Transport;
 
 /// A URI, read; every part is as written, escapes included.
@@ -90,11 +90,13 @@ pub const PARTS_MAX: usize = 64;
 impl<'a> Uri<'a> {
     /// Reads a whole URI, without brackets or white space around it.
     pub fn parse(bytes: &'a [u8]) -> Result<Uri<'a>, UriError> {
-        let colon = grammar::scheme_length(bytes).ok_or(UriError::Scheme)?;
-        let (scheme, rest) = (&bytes[..colon], &bytes[colon + 1..]);
-        if scheme.eq_ignore_ascii_case(b"sip") {
+        if let Some((start, rest)) = bytes.split_first_chunk::<4>()
+            && grammar::is_sip_colon(start)
+        {
             return Self::parse_sip(Scheme::Sip, bytes, rest);
         }
+        let colon = grammar::scheme_length(bytes).ok_or(UriError::Scheme)?;
+        let (scheme, rest) = (&bytes[..colon], &bytes[colon + 1..]);
         if scheme.eq_ignore_ascii_case(b"sips") {
             return Self::parse_sip(Scheme::Sips, bytes, rest);
         }
@@ -109,30 +111,21 @@ impl<'a> Uri<'a> {
 
     fn parse_sip(scheme: Scheme, bytes: &'a [u8], rest: &'a [u8]) -> Result<Uri<'a>, UriError> {
         let mut uri = Self::opaque(scheme, bytes);
-        let rest = match memchr::memchr(b'@', rest) {
-            Some(at) => {
-                uri.read_userinfo(&rest[..at])?;
-                &rest[at + 1..]
-            }
-            None => rest,
-        };
-        let host_length = match rest.first() {
-            Some(b'[') => memchr::memchr(b']', rest).ok_or(UriError::Host)? + 1,
-            _ => grammar::span(rest, HOST),
-        };
+        let rest = uri.read_userinfo(rest)?;
+        let (host, host_length) = Host::read(rest).ok_or(UriError::Host)?;
+        uri.host = Some(host);
         uri.host_bytes = &rest[..host_length];
-        uri.host = Some(Host::parse(uri.host_bytes).ok_or(UriError::Host)?);
 
         let mut rest = &rest[host_length..];
         if let [b':', tail @ ..] = rest {
-            let digits = tail.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            uri.port = Some(port(&tail[..digits]).ok_or(UriError::Port)?);
-            rest = &tail[digits..];
+            let (port, length) = port_at_start(tail).ok_or(UriError::Port)?;
+            uri.port = Some(port);
+            rest = &tail[length..];
         }
         if let [b';', tail @ ..] = rest {
-            let end = memchr::memchr(b'?', tail).unwrap_or(tail.len());
-            uri.parameters = read_parameters(&tail[..end])?;
-            rest = &tail[end..];
+            let length = parameters_length(tail)?;
+            uri.parameters = Parameters::checked(&tail[..length]);
+            rest = &tail[length..];
         }
         if let [b'?', tail @ ..] = rest {
             check_headers(tail)?;
@@ -146,7 +139,27 @@ impl<'a> Uri<'a> {
         }
     }
 
-    fn read_userinfo(&mut self, userinfo: &'a [u8]) -> Result<(), UriError> {
+    /// Reads what stands before the first `@`, wherever that is; returns what comes after it.
+    #[inline]
+    fn read_userinfo(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], UriError> {
+        // Most users have neither a password nor an escape.
+        let length = grammar::span(bytes, USER);
+        let at = match bytes.get(length) {
+            None => return Ok(bytes),
+            Some(b'@') if length > 0 => {
+                self.user = Some(&bytes[..length]);
+                return Ok(&bytes[length + 1..]);
+            }
+            Some(_) => match memchr::memchr(b'@', &bytes[length..]) {
+                Some(at) => length + at,
+                None => return Ok(bytes),
+            },
+        };
+        self.split_userinfo(&bytes[..at])?;
+        Ok(&bytes[at + 1..])
+    }
+
+    fn split_userinfo(&mut self, userinfo: &'a [u8]) -> Result<(), UriError> {
         let user = match memchr::memchr(b':', userinfo) {
             Some(colon) => {
                 let password = &userinfo[colon + 1..];
@@ -179,7 +192,10 @@ impl<'a> Uri<'a> {
         }
         uri.user = Some(number);
         if let [b';', parameters @ ..] = &rest[end..] {
-            uri.parameters = read_parameters(parameters)?;
+            if parameters_length(parameters)? != parameters.len() {
+                return Err(UriError::Parameter);
+            }
+            uri.parameters = Parameters::checked(parameters);
         }
         Ok(uri)
     }
@@ -239,24 +255,46 @@ impl<'a> Uri<'a> {
 
 /// A port: digits, at most 65535.
 pub(super) fn port(digits: &[u8]) -> Option<u16> {
-    u16::try_from(grammar::decimal(digits)?).ok()
+    port_at_start(digits)
+        .filter(|(_, length)| *length == digits.len())
+        .map(|(port, _)| port)
 }
 
-/// RFC 3261 §25.1 `uri-parameters`, after the first semicolon. An empty value is taken.
-fn read_parameters(text: &[u8]) -> Result<Parameters<'_>, UriError> {
-    for (index, parameter) in text.split(|byte| *byte == b';').enumerate() {
-        if index == PARTS_MAX {
-            return Err(UriError::TooMany);
+/// The port that `bytes` begins with, and how many digits it has; leading zeros are taken.
+pub(super) fn port_at_start(bytes: &[u8]) -> Option<(u16, usize)> {
+    let mut length = 0;
+    let mut port = 0_u32;
+    while let Some(digit @ b'0'..=b'9') = bytes.get(length) {
+        port = port * 10 + u32::from(digit - b'0');
+        if port > u32::from(u16::MAX) {
+            return None;
         }
-        let (name, value) = match memchr::memchr(b'=', parameter) {
-            Some(equals) => (&parameter[..equals], &parameter[equals + 1..]),
-            None => (parameter, &[][..]),
-        };
-        if name.is_empty() || !grammar::is_escaped(name, URI_PARAMETER) || !grammar::is_escaped(value, URI_PARAMETER) {
+        length += 1;
+    }
+    (length > 0).then_some((port as u16, length))
+}
+
+/// RFC 3261 §25.1 `uri-parameters`, after the first semicolon: how far they go, which is to the headers or to the end.
+/// An empty value is taken.
+fn parameters_length(text: &[u8]) -> Result<usize, UriError> {
+    let mut length = 0;
+    for _ in 0..PARTS_MAX {
+        let name = grammar::escaped_span(&text[length..], URI_PARAMETER);
+        if name == 0 {
             return Err(UriError::Parameter);
         }
+        length += name;
+        if text.get(length) == Some(&b'=') {
+            length += 1;
+            length += grammar::escaped_span(&text[length..], URI_PARAMETER);
+        }
+        match text.get(length) {
+            None | Some(b'?') => return Ok(length),
+            Some(b';') => length += 1,
+            Some(_) => return Err(UriError::Parameter),
+        }
     }
-    Ok(Parameters::checked(text))
+    Err(UriError::TooMany)
 }
 
 /// RFC 3261 §25.1 `headers`, after the question mark.
