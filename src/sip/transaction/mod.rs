@@ -18,6 +18,7 @@ mod invite_server;
 mod key;
 mod non_invite_client;
 mod non_invite_server;
+mod segments;
 mod server;
 mod slots;
 mod timer;

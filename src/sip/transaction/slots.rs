@@ -2,14 +2,15 @@
 //! name the new tenant.
 
 use crate::sip::transaction::id::SLOT_LIMIT;
+use crate::sip::transaction::segments::Segments;
 
-/// Places are allocated this many at a time and never move, so that growing does not copy those in use.
-const CHUNK: usize = 256;
+/// More places than this are given back when nobody is left in them.
+const BURST: usize = 256;
 
 /// The places.
 #[derive(Debug)]
 pub(super) struct Slots<T> {
-    chunks: Vec<Vec<Slot<T>>>,
+    places: Segments<Slot<T>>,
     free: Option<u32>,
     used: usize,
 }
@@ -29,7 +30,7 @@ enum Content<T> {
 impl<T> Slots<T> {
     pub(super) fn new() -> Slots<T> {
         Slots {
-            chunks: Vec::new(),
+            places: Segments::new(),
             free: None,
             used: 0,
         }
@@ -43,9 +44,10 @@ impl<T> Slots<T> {
         }
         self.used += 1;
         let Some(number) = self.free else {
-            return Some((self.push(generation, value), generation));
+            let content = Content::Used(value);
+            return Some((self.places.push(Slot { generation, content }), generation));
         };
-        let slot = &mut self.chunks[number as usize / CHUNK][number as usize % CHUNK];
+        let slot = &mut self.places[number];
         if let Content::Free { next } = slot.content {
             self.free = next;
         }
@@ -60,7 +62,7 @@ impl<T> Slots<T> {
 
     /// The tenant that `number` and `generation` name.
     pub(super) fn named(&mut self, number: u32, generation: u32) -> Option<&mut T> {
-        let slot = self.slot_mut(number)?;
+        let slot = self.places.get_mut(number)?;
         match &mut slot.content {
             Content::Used(value) if slot.generation == generation => Some(value),
             Content::Used(_) | Content::Free { .. } => None,
@@ -69,7 +71,7 @@ impl<T> Slots<T> {
 
     /// The present tenant of `number`, and its generation.
     pub(super) fn tenant(&mut self, number: u32) -> Option<(u32, &mut T)> {
-        let slot = self.slot_mut(number)?;
+        let slot = self.places.get_mut(number)?;
         match &mut slot.content {
             Content::Used(value) => Some((slot.generation, value)),
             Content::Free { .. } => None,
@@ -78,8 +80,7 @@ impl<T> Slots<T> {
 
     /// Reads the present tenant of `number`.
     pub(super) fn peek(&self, number: u32) -> Option<&T> {
-        let number = number as usize;
-        match &self.chunks.get(number / CHUNK)?.get(number % CHUNK)?.content {
+        match &self.places.get(number)?.content {
             Content::Used(value) => Some(value),
             Content::Free { .. } => None,
         }
@@ -88,15 +89,17 @@ impl<T> Slots<T> {
     /// Frees the place.
     pub(super) fn remove(&mut self, number: u32) -> Option<T> {
         let free = self.free;
-        let slot = self.slot_mut(number)?;
+        let slot = self.places.get_mut(number)?;
         if matches!(slot.content, Content::Free { .. }) {
             return None;
         }
         let content = std::mem::replace(&mut slot.content, Content::Free { next: free });
         self.free = Some(number);
         self.used -= 1;
-        if self.used == 0 {
-            self.shrink();
+        // What a burst had allocated is given back once nobody is left.
+        if self.used == 0 && self.places.len() > BURST {
+            self.places.clear();
+            self.free = None;
         }
         match content {
             Content::Used(value) => Some(value),
@@ -106,33 +109,6 @@ impl<T> Slots<T> {
 
     pub(super) fn len(&self) -> usize {
         self.used
-    }
-
-    /// With nobody left, what a burst had allocated is given back.
-    fn shrink(&mut self) {
-        if self.chunks.len() > 1 {
-            self.chunks.truncate(1);
-            self.chunks[0].clear();
-            self.free = None;
-        }
-    }
-
-    fn push(&mut self, generation: u32, value: T) -> u32 {
-        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-            self.chunks.push(Vec::with_capacity(CHUNK));
-        }
-        let last = self.chunks.len() - 1;
-        let number = last * CHUNK + self.chunks[last].len();
-        self.chunks[last].push(Slot {
-            generation,
-            content: Content::Used(value),
-        });
-        number as u32
-    }
-
-    fn slot_mut(&mut self, number: u32) -> Option<&mut Slot<T>> {
-        let number = number as usize;
-        self.chunks.get_mut(number / CHUNK)?.get_mut(number % CHUNK)
     }
 }
 
@@ -165,15 +141,15 @@ mod tests {
     }
 
     #[test]
-    fn after_a_burst_one_chunk_is_left() {
+    fn after_a_burst_the_places_are_given_back() {
         let mut slots = Slots::new();
-        for number in 0..3 * CHUNK {
+        for number in 0..3 * BURST {
             slots.insert(0, number);
         }
-        for number in 0..3 * CHUNK {
+        for number in 0..3 * BURST {
             assert_eq!(slots.remove(number as u32), Some(number));
         }
-        assert_eq!(slots.chunks.len(), 1);
+        assert_eq!(slots.places.len(), 0);
         assert_eq!(slots.insert(5, 0), Some((0, 5)));
         assert_eq!(slots.insert(6, 1), Some((1, 6)));
     }

@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::sip::transaction::segments::Segments;
+
 /// The grain of time: a timer fires at the first tick that is not before its deadline.
 pub const TICK: Duration = Duration::from_millis(10);
 
@@ -15,6 +17,8 @@ const TICKS_PER_SEC: u64 = 100;
 const LEVELS: usize = 5;
 const SLOT_BITS: u32 = 6;
 const SLOTS: usize = 1 << SLOT_BITS;
+/// More entries than this are given back when no timer is armed.
+const BURST: usize = 256;
 /// No entry: the end of the free list, an empty slot.
 const NONE: u32 = u32::MAX;
 
@@ -32,9 +36,11 @@ pub struct Wheel<T> {
     /// The tick up to which time has passed. What was due before it has fired.
     elapsed: u64,
     levels: [Level; LEVELS],
-    entries: Vec<Entry<T>>,
+    entries: Segments<Entry<T>>,
     free: u32,
     armed: usize,
+    /// Of the timer armed last.
+    generation: u32,
 }
 
 #[derive(Debug)]
@@ -69,9 +75,10 @@ impl<T: Copy> Wheel<T> {
             start,
             elapsed: 0,
             levels: [EMPTY; LEVELS],
-            entries: Vec::new(),
+            entries: Segments::new(),
             free: NONE,
             armed: 0,
+            generation: 0,
         }
     }
 
@@ -79,13 +86,13 @@ impl<T: Copy> Wheel<T> {
     pub fn arm(&mut self, deadline: Instant, value: T) -> TimerHandle {
         let index = self.take_free(value);
         let tick = self.tick_at_or_after(deadline);
-        self.entries[index as usize].tick = tick;
+        self.generation = self.generation.wrapping_add(1);
+        let generation = self.generation;
+        let entry = &mut self.entries[index];
+        (entry.tick, entry.generation) = (tick, generation);
         self.link(index);
         self.armed += 1;
-        TimerHandle {
-            index,
-            generation: self.entries[index as usize].generation,
-        }
+        TimerHandle { index, generation }
     }
 
     /// Moves a timer to another deadline. False: it has fired or was disarmed.
@@ -94,11 +101,11 @@ impl<T: Copy> Wheel<T> {
             return false;
         }
         let tick = self.tick_at_or_after(deadline);
-        if self.entries[timer.index as usize].tick == tick {
+        if self.entries[timer.index].tick == tick {
             return true;
         }
         self.unlink(timer.index);
-        self.entries[timer.index as usize].tick = tick;
+        self.entries[timer.index].tick = tick;
         self.link(timer.index);
         true
     }
@@ -139,7 +146,7 @@ impl<T: Copy> Wheel<T> {
             let slot = slot_of(level, tick);
             let index = self.levels[level].first[slot];
             if level == 0 {
-                let entry = &self.entries[index as usize];
+                let entry = &self.entries[index];
                 let (generation, value) = (entry.generation, entry.value);
                 self.unlink(index);
                 self.release(index);
@@ -170,7 +177,7 @@ impl<T: Copy> Wheel<T> {
 
     fn is_armed(&self, timer: TimerHandle) -> bool {
         self.entries
-            .get(timer.index as usize)
+            .get(timer.index)
             .is_some_and(|entry| entry.armed && entry.generation == timer.generation)
     }
 
@@ -200,7 +207,7 @@ impl<T: Copy> Wheel<T> {
         self.levels[level].occupied &= !(1 << slot);
         let mut index = first;
         loop {
-            let next = self.entries[index as usize].next;
+            let next = self.entries[index].next;
             self.link(index);
             if next == first {
                 return;
@@ -211,7 +218,7 @@ impl<T: Copy> Wheel<T> {
 
     /// Puts an entry at the end of the slot where its tick belongs now.
     fn link(&mut self, index: u32) {
-        let tick = self.entries[index as usize].tick.max(self.elapsed);
+        let tick = self.entries[index].tick.max(self.elapsed);
         let (level, slot) = self.place(tick);
         let wheel_level = &mut self.levels[level];
         let first = wheel_level.first[slot];
@@ -220,17 +227,17 @@ impl<T: Copy> Wheel<T> {
             wheel_level.occupied |= 1 << slot;
             (index, index)
         } else {
-            (self.entries[first as usize].previous, first)
+            (self.entries[first].previous, first)
         };
-        let entry = &mut self.entries[index as usize];
+        let entry = &mut self.entries[index];
         (entry.previous, entry.next) = (previous, next);
         (entry.level, entry.slot) = (level as u8, slot as u8);
-        self.entries[previous as usize].next = index;
-        self.entries[next as usize].previous = index;
+        self.entries[previous].next = index;
+        self.entries[next].previous = index;
     }
 
     fn unlink(&mut self, index: u32) {
-        let entry = &self.entries[index as usize];
+        let entry = &self.entries[index];
         let (previous, next) = (entry.previous, entry.next);
         let (slot, level) = (usize::from(entry.slot), &mut self.levels[usize::from(entry.level)]);
         if next == index {
@@ -241,8 +248,8 @@ impl<T: Copy> Wheel<T> {
         if level.first[slot] == index {
             level.first[slot] = next;
         }
-        self.entries[previous as usize].next = next;
-        self.entries[next as usize].previous = previous;
+        self.entries[previous].next = next;
+        self.entries[next].previous = previous;
     }
 
     /// The lowest level whose slots, from the current one on, reach `tick`, and the slot there. Above level 0 the
@@ -261,9 +268,11 @@ impl<T: Copy> Wheel<T> {
 
     fn take_free(&mut self, value: T) -> u32 {
         if self.free == NONE {
-            let index = self.entries.len() as u32;
-            assert!(index < NONE, "memory is full long before 2^32 timers are armed");
-            self.entries.push(Entry {
+            assert!(
+                self.entries.len() < NONE as usize,
+                "memory is full long before 2^32 timers are armed"
+            );
+            return self.entries.push(Entry {
                 tick: 0,
                 previous: NONE,
                 next: NONE,
@@ -273,10 +282,9 @@ impl<T: Copy> Wheel<T> {
                 armed: true,
                 value,
             });
-            return index;
         }
         let index = self.free;
-        let entry = &mut self.entries[index as usize];
+        let entry = &mut self.entries[index];
         self.free = entry.next;
         entry.armed = true;
         entry.value = value;
@@ -284,12 +292,16 @@ impl<T: Copy> Wheel<T> {
     }
 
     fn release(&mut self, index: u32) {
-        let entry = &mut self.entries[index as usize];
+        let entry = &mut self.entries[index];
         entry.armed = false;
-        entry.generation = entry.generation.wrapping_add(1);
         entry.next = self.free;
         self.free = index;
         self.armed -= 1;
+        // What a burst had allocated is given back once no timer is armed.
+        if self.armed == 0 && self.entries.len() > BURST {
+            self.entries.clear();
+            self.free = NONE;
+        }
     }
 
     fn tick_at_or_after(&self, time: Instant) -> u64 {
@@ -353,6 +365,20 @@ mod tests {
         assert!(!wheel.rearm(first, start));
         assert_eq!(wheel.pop(start + TICK), Some((second, 'b')));
         assert!(!wheel.disarm(second));
+    }
+
+    #[test]
+    fn after_a_burst_memory_is_given_back_and_old_handles_are_dead() {
+        let start = Instant::now();
+        let mut wheel = Wheel::new(start);
+        let timers: Vec<TimerHandle> = (0..2 * BURST).map(|value| wheel.arm(start, value)).collect();
+        for timer in &timers {
+            assert!(wheel.disarm(*timer));
+        }
+        assert_eq!(wheel.entries.len(), 0);
+        let again = wheel.arm(start, 0);
+        assert!(!wheel.disarm(timers[0]));
+        assert!(wheel.disarm(again));
     }
 
     #[test]
