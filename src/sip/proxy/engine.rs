@@ -106,8 +106,8 @@ impl Engine {
 
     /// Answers the request of `context` with a response of our own.
     pub fn respond_to(&mut self, context: &ResponseContext, status: u16, phrase: &str, now: Instant) {
-        let tag = (status > 100).then(|| to_tag(&self.shared, &context.request));
-        let payload = self.compose(|_, _, out| {
+        let payload = self.compose(|shared, _, out| {
+            let tag = (status > 100).then(|| to_tag(shared, &context.request));
             let tag = tag.as_ref().map(|tag| &tag[..]);
             reply::begin(out, &context.request, context.flow.remote, status, phrase, tag);
             reply::finish(out);
@@ -150,9 +150,8 @@ impl Engine {
         write: impl FnOnce(&mut BytesMut),
         now: Instant,
     ) {
-        let tag = to_tag(&self.shared, request);
-        let payload = self.compose(|_, _, out| {
-            reply::begin(out, request, remote, status, phrase, Some(&tag));
+        let payload = self.compose(|shared, _, out| {
+            reply::begin(out, request, remote, status, phrase, Some(&to_tag(shared, request)));
             write(out);
             reply::finish(out);
         });
@@ -177,8 +176,8 @@ impl Engine {
         write: impl FnOnce(&mut BytesMut),
         now: Instant,
     ) {
-        let tag = to_tag(&self.shared, request);
-        let payload = self.compose(|_, _, out| {
+        let payload = self.compose(|shared, _, out| {
+            let tag = shared.server_keys.to_tag(key);
             reply::begin(out, request, flow.remote, status, phrase, Some(&tag));
             write(out);
             reply::finish(out);
@@ -194,12 +193,13 @@ impl Engine {
         &mut self,
         request: &Message,
         flow: &Flow,
+        key: &ServerKey,
         status: u16,
         phrase: &str,
         write: impl FnOnce(&Shared, &mut BytesMut),
     ) {
-        let tag = to_tag(&self.shared, request);
         let payload = self.compose(|shared, _, out| {
+            let tag = shared.server_keys.to_tag(key);
             reply::begin(out, request, flow.remote, status, phrase, Some(&tag));
             write(shared, out);
             reply::finish(out);
@@ -335,27 +335,6 @@ pub fn reply_target(request: &Message, flow: &Flow) -> Target {
     Target::Flow(flow)
 }
 
-/// The To tag of our own replies to `request`: a keyed hash, so that a repeated request gets the same without anything
-/// being kept, and the ACK to it is known again (RFC 3261 §8.2.7).
-pub fn to_tag(shared: &Shared, request: &Message) -> [u8; TO_TAG] {
-    let mut hasher = SipHasher13::new_with_key(&shared.keys.hash);
-    let mut put = |part: &[u8]| {
-        hasher.write(&(part.len() as u32).to_be_bytes());
-        hasher.write(part);
-    };
-    put(request.call_id());
-    put(request.from().and_then(|from| from.tag()).unwrap_or_default());
-    put(request.top_via().and_then(|via| via.branch()).unwrap_or_default());
-    let number = request.cseq().map_or(0, |cseq| cseq.number);
-    put(&number.to_be_bytes());
-    let hash = hasher.finish();
-    let mut text = [0; TO_TAG];
-    for (index, digit) in text.iter_mut().enumerate() {
-        *digit = b"0123456789abcdef"[(hash >> (60 - 4 * index)) as usize & 15];
-    }
-    text
-}
-
 /// `Warning: 399 <host> "<reason>: <text>"` (RFC 3261 §20.43).
 pub fn put_warning(shared: &Shared, request: &Message, reason: Reason, out: &mut BytesMut) {
     let host = challenging_domain(&shared.settings.domains, request).map_or("ringbinder", |domain| &domain.name);
@@ -372,12 +351,16 @@ pub fn put_warning(shared: &Shared, request: &Message, reason: Reason, out: &mut
     }
 }
 
-/// Whether an ACK is for one of our own stateless refusals.
-pub fn acknowledges_refusal(shared: &Shared, ack: &Message) -> bool {
+/// The To tag of our own replies to `request`.
+fn to_tag(shared: &Shared, request: &Message) -> [u8; 16] {
+    shared.server_keys.to_tag(&shared.server_keys.server_key(request))
+}
+
+/// Whether an ACK, whose key is `key`, is for one of our own stateless refusals.
+pub fn acknowledges_refusal(shared: &Shared, ack: &Message, key: &ServerKey) -> bool {
     ack.to()
         .and_then(|to| to.tag())
-        // What is of another length is not even hashed.
-        .is_some_and(|tag| tag.len() == TO_TAG && tag == to_tag(shared, ack))
+        .is_some_and(|tag| tag == shared.server_keys.to_tag(key))
 }
 
 /// The question that leads to `uri`, when it can be asked.
@@ -388,7 +371,6 @@ pub fn question(uri: &[u8], is_large: bool) -> Option<Question> {
     Some(question)
 }
 
-const TO_TAG: usize = 16;
 /// Messages are written one behind the other into blocks of this size.
 const ARENA: usize = 64 * 1024;
 const ARENA_LOW: usize = 4096;

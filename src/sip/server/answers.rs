@@ -21,10 +21,10 @@ use crate::sip::transaction::ServerKey;
 
 impl Server {
     /// A request to this server itself (RFC 3261 §11.2): it tells what it can do, takes keep-alives, and is nobody else.
-    pub(super) fn answer_here(&mut self, request: &Message, flow: &Flow) -> Result<(), Refused> {
+    pub(super) fn answer_here(&mut self, request: &Message, flow: &Flow, key: &ServerKey) -> Result<(), Refused> {
         match request.method() {
             Method::Options | Method::Notify => {
-                self.respond_ok(request, flow);
+                self.respond_ok(request, flow, key);
                 Ok(())
             }
             _ => Err(Reason::NotHere.into()),
@@ -32,12 +32,14 @@ impl Server {
     }
 
     /// 200 with what is supported here, outside any transaction: a repeated request gets the same again.
-    pub(super) fn respond_ok(&mut self, request: &Message, flow: &Flow) {
-        self.proxy.engine.respond_stateless(request, flow, 200, "OK", |_, out| {
-            put_header(out, "Allow", ALLOW);
-            put_header(out, "Accept", b"*/*");
-            put_header(out, "Supported", SUPPORTED);
-        });
+    pub(super) fn respond_ok(&mut self, request: &Message, flow: &Flow, key: &ServerKey) {
+        self.proxy
+            .engine
+            .respond_stateless(request, flow, key, 200, "OK", |_, out| {
+                put_header(out, "Allow", ALLOW);
+                put_header(out, "Accept", b"*/*");
+                put_header(out, "Supported", SUPPORTED);
+            });
     }
 
     /// REGISTER (§10.3).
@@ -101,7 +103,7 @@ impl Server {
         let engine = &mut self.proxy.engine;
         if !is_authenticated || !engine.transactions.has_room(now) {
             engine.counts.transactions_refused += u64::from(is_authenticated);
-            return self.refuse_stateless(request, flow, &refusal, now);
+            return self.refuse_stateless(request, flow, key, &refusal, now);
         }
         engine.counts.refuse(refusal.reason);
         let (status, phrase) = status_line(request, refusal.reason);
@@ -137,12 +139,19 @@ impl Server {
     }
 
     /// Refuses without keeping anything (RFC 3261 §8.2.7).
-    pub(super) fn refuse_stateless(&mut self, request: &Message, flow: &Flow, refusal: &Refusal, now: Instant) {
+    pub(super) fn refuse_stateless(
+        &mut self,
+        request: &Message,
+        flow: &Flow,
+        key: &ServerKey,
+        refusal: &Refusal,
+        now: Instant,
+    ) {
         self.proxy.engine.counts.refuse(refusal.reason);
         let (status, phrase) = status_line(request, refusal.reason);
         self.proxy
             .engine
-            .respond_stateless(request, flow, status, phrase, |shared, out| {
+            .respond_stateless(request, flow, key, status, phrase, |shared, out| {
                 put_extra(shared, request, refusal, false, now, out);
             });
     }

@@ -31,7 +31,7 @@ impl Server {
             Ok(reach) => reach,
             // RFC 3261 §11: whoever holds an OPTIONS whose hops have run out may answer it as if it were for them.
             Err(refusal) if refusal.reason == Reason::TooManyHops && request.method() == Method::Options => {
-                self.respond_ok(request, flow);
+                self.respond_ok(request, flow, key);
                 return Ok(());
             }
             Err(refusal) => return Err(refusal.into()),
@@ -51,7 +51,7 @@ impl Server {
         let uri = Uri::parse(request.request_uri()).map_err(|_| Refusal::from(Reason::Malformed))?;
         if uri.user.is_none() && uri.host.is_some() && !routing.has_further_route && self.shared.settings.names_us(&uri)
         {
-            return self.answer_here(request, flow);
+            return self.answer_here(request, flow, key);
         }
         if matches!(request.method(), Method::Subscribe | Method::Publish) && self.is_own_aor(request, &uri) {
             return Err(Refusal {

@@ -7,7 +7,6 @@ mod answers;
 mod dispatch;
 
 use std::collections::VecDeque;
-use std::hash::Hasher;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -164,9 +163,7 @@ pub fn prepare(shared: &Shared, message: Message, flow: Flow, now: Instant) -> P
 }
 
 fn hash_call_id(shared: &Shared, call_id: &[u8]) -> u64 {
-    let mut hasher = SipHasher13::new_with_key(&shared.keys.hash);
-    hasher.write(call_id);
-    hasher.finish()
+    SipHasher13::new_with_key(&shared.keys.hash).hash(call_id)
 }
 
 /// One shard.
@@ -271,7 +268,7 @@ impl Server {
             Received::New | Received::AckFor2xx(_) => {}
         }
         match request.method() {
-            Method::Ack => return self.receive_ack(request, flow),
+            Method::Ack => return self.receive_ack(request, flow, key),
             Method::Cancel => return self.receive_cancel(request, flow, key, now),
             _ => {}
         }
@@ -283,8 +280,8 @@ impl Server {
 
     /// An ACK that belongs to no server transaction here: of a 2xx, which has none (RFC 3261 §17.1.1.3), or of a
     /// refusal that was kept nowhere (§8.2.7). An ACK is never answered.
-    fn receive_ack(&mut self, request: &Message, flow: &Flow) {
-        if acknowledges_refusal(&self.shared, request) {
+    fn receive_ack(&mut self, request: &Message, flow: &Flow, key: &ServerKey) {
+        if acknowledges_refusal(&self.shared, request, key) {
             return;
         }
         let Ok(reach) = validate(&self.shared, request) else {
@@ -311,7 +308,7 @@ impl Server {
     fn receive_cancel(&mut self, request: &Message, flow: &Flow, key: &ServerKey, now: Instant) {
         let cancelled = self.proxy.engine.transactions.find_cancelled(key, now);
         if cancelled == Cancelled::Nothing {
-            return self.refuse_stateless(request, flow, &Reason::NoTransaction.into(), now);
+            return self.refuse_stateless(request, flow, key, &Reason::NoTransaction.into(), now);
         }
         self.proxy.engine.answer(request, flow, key, 200, "OK", |_| {}, now);
         if let Cancelled::Invite(server) = cancelled {
@@ -339,7 +336,8 @@ impl Server {
             | ParseError::ContentLength => Reason::Malformed,
         };
         tracing::debug!(error = %malformed.error, remote = %flow.remote, "malformed request");
-        self.refuse_stateless(request, flow, &reason.into(), now);
+        let key = self.shared.server_keys.server_key(request);
+        self.refuse_stateless(request, flow, &key, &reason.into(), now);
     }
 }
 

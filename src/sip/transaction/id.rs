@@ -98,7 +98,8 @@ impl BranchId {
     }
 }
 
-fn put_hex(out: &mut [u8], number: u32) {
+/// As many hexadecimal digits as `out` has places.
+pub(super) fn put_hex(out: &mut [u8], number: u32) {
     for (index, digit) in out.iter_mut().rev().enumerate() {
         *digit = b"0123456789abcdef"[(number >> (4 * index)) as usize & 0xf];
     }

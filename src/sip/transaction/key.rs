@@ -1,20 +1,20 @@
 //! Which server transaction a request belongs to: RFC 3261 §17.2.3. Only a keyed 128-bit hash of the parts that
 //! decide is kept, so that nobody can choose requests that collide.
 
-use std::hash::Hasher;
-
-use siphasher::sip128::{Hash128, Hasher128, SipHasher13};
+use siphasher::sip::SipHasher13 as TagHasher;
+use siphasher::sip128::{Hash128, SipHasher13};
 use smallvec::SmallVec;
 
 use crate::sip::message::Message;
 use crate::sip::message::header::HeaderName;
 use crate::sip::message::via::Via;
-use crate::sip::transaction::id::MAGIC_COOKIE;
+use crate::sip::transaction::id::{MAGIC_COOKIE, put_hex};
 
 /// Makes [`ServerKey`]s. All shards share one, so that keys can be made before the shard is locked.
 #[derive(Clone)]
 pub struct KeyHasher {
     hasher: SipHasher13,
+    tag_hasher: TagHasher,
 }
 
 /// What identifies the server transaction of a request.
@@ -26,74 +26,85 @@ pub struct ServerKey {
     pub(super) cancelled: Option<Hash128>,
 }
 
+/// The parts that decide, one behind the other: one piece is hashed faster than many.
+type Parts = SmallVec<[u8; 256]>;
+
 impl KeyHasher {
     /// A hasher under a secret key.
     pub fn new(key: &[u8; 16]) -> KeyHasher {
         KeyHasher {
             hasher: SipHasher13::new_with_key(key),
+            tag_hasher: TagHasher::new_with_key(key),
         }
     }
 
     /// The key of a request.
     pub fn server_key(&self, request: &Message) -> ServerKey {
-        match request.top_via() {
-            Some(via) if is_unique(&via) => {
-                let shared = self.hash_branch(&via);
-                ServerKey::new(request, |method| with_part(shared, method).finish128())
-            }
-            Some(_) | None => {
-                let shared = self.hash_rfc2543(request);
-                let to_tag = request.to().and_then(|to| to.tag()).unwrap_or_default();
-                ServerKey::new(request, |method| match method {
-                    // The To tag of an ACK is that of the response, which no INVITE or CANCEL has. Within one
-                    // Call-ID, From tag and CSeq number it would tell nothing more.
-                    b"INVITE" | b"CANCEL" => with_part(shared, method).finish128(),
-                    _ => with_part(with_part(shared, method), to_tag).finish128(),
-                })
-            }
-        }
-    }
-
-    /// RFC 3261: branch and sent-by of the top Via.
-    fn hash_branch(&self, via: &Via<'_>) -> SipHasher13 {
-        let mut hasher = self.hasher;
-        hasher.write_u8(0);
-        put(&mut hasher, via.branch().unwrap_or_default());
-        let host: SmallVec<[u8; 64]> = via.host_bytes.iter().map(u8::to_ascii_lowercase).collect();
-        put(&mut hasher, &host);
-        hasher.write_u16(via.port.unwrap_or(0));
-        hasher
-    }
-
-    /// RFC 2543: Request-URI, From tag, Call-ID, CSeq number and top Via.
-    fn hash_rfc2543(&self, request: &Message) -> SipHasher13 {
-        let mut hasher = self.hasher;
-        hasher.write_u8(1);
-        put(&mut hasher, request.request_uri());
-        put(
-            &mut hasher,
-            request.from().and_then(|from| from.tag()).unwrap_or_default(),
-        );
-        put(&mut hasher, request.call_id());
-        hasher.write_u32(request.cseq().map_or(0, |cseq| cseq.number));
-        put(&mut hasher, request.values(HeaderName::Via).next().unwrap_or_default());
-        hasher
-    }
-}
-
-impl ServerKey {
-    /// "The method of the request matches the one that created the transaction, except for ACK, where the method of
-    /// the request that created the transaction is INVITE."
-    fn new(request: &Message, hash: impl Fn(&[u8]) -> Hash128) -> ServerKey {
+        // "The method of the request matches the one that created the transaction, except for ACK, where the method of
+        // the request that created the transaction is INVITE."
         let own = match request.method_bytes() {
             b"ACK" => b"INVITE",
             method => method,
         };
-        ServerKey {
-            own: hash(own),
-            cancelled: (own == b"CANCEL").then(|| hash(b"INVITE")),
+        let (mut parts, to_tag) = match request.top_via() {
+            Some(via) if is_unique(&via) => (branch_parts(&via), None),
+            // The To tag of an ACK is that of the response, which no INVITE or CANCEL has. Within one Call-ID, From tag
+            // and CSeq number it would tell nothing more.
+            Some(_) | None if matches!(own, b"INVITE" | b"CANCEL") => (rfc2543_parts(request), None),
+            Some(_) | None => {
+                let to_tag = request.to().and_then(|to| to.tag());
+                (rfc2543_parts(request), Some(to_tag.unwrap_or_default()))
+            }
+        };
+        let shared = parts.len();
+        put(&mut parts, own);
+        if let Some(to_tag) = to_tag {
+            put(&mut parts, to_tag);
         }
+        let key = self.hasher.hash(&parts);
+        let cancelled = (own == b"CANCEL").then(|| {
+            parts.truncate(shared);
+            put(&mut parts, b"INVITE");
+            self.hasher.hash(&parts)
+        });
+        ServerKey { own: key, cancelled }
     }
+
+    /// The To tag of our own replies to a request: of its key, so that a repeated request gets the same without
+    /// anything being kept, and the ACK to it is known again (RFC 3261 §8.2.7).
+    pub fn to_tag(&self, key: &ServerKey) -> [u8; 16] {
+        let hash = self.tag_hasher.hash(&u128::from(key.own).to_le_bytes());
+        let mut text = [0; 16];
+        put_hex(&mut text[..8], (hash >> 32) as u32);
+        put_hex(&mut text[8..], hash as u32);
+        text
+    }
+}
+
+/// RFC 3261: branch and sent-by of the top Via.
+fn branch_parts(via: &Via<'_>) -> Parts {
+    let mut parts = Parts::new();
+    parts.push(0);
+    put(&mut parts, via.branch().unwrap_or_default());
+    let host = parts.len() + LENGTH;
+    put(&mut parts, via.host_bytes);
+    parts[host..].make_ascii_lowercase();
+    parts.extend_from_slice(&via.port.unwrap_or(0).to_le_bytes());
+    parts
+}
+
+/// RFC 2543: Request-URI, From tag, Call-ID, CSeq number and top Via.
+fn rfc2543_parts(request: &Message) -> Parts {
+    let mut parts = Parts::new();
+    parts.push(1);
+    put(&mut parts, request.request_uri());
+    let from_tag = request.from().and_then(|from| from.tag());
+    put(&mut parts, from_tag.unwrap_or_default());
+    put(&mut parts, request.call_id());
+    let number = request.cseq().map_or(0, |cseq| cseq.number);
+    parts.extend_from_slice(&number.to_le_bytes());
+    put(&mut parts, request.values(HeaderName::Via).next().unwrap_or_default());
+    parts
 }
 
 /// Whether the branch identifies the transaction. The bare cookie does not (RFC 4475 §3.2.1).
@@ -103,16 +114,14 @@ fn is_unique(via: &Via<'_>) -> bool {
         .is_some_and(|rest| !rest.is_empty())
 }
 
-fn with_part(mut hasher: SipHasher13, part: &[u8]) -> SipHasher13 {
-    put(&mut hasher, part);
-    hasher
+/// With its length, so that what stands in one part cannot pass for the next.
+fn put(parts: &mut Parts, part: &[u8]) {
+    parts.extend_from_slice(&(part.len() as u32).to_le_bytes());
+    parts.extend_from_slice(part);
 }
 
-/// With its length, so that what stands in one part cannot pass for the next.
-fn put(hasher: &mut SipHasher13, part: &[u8]) {
-    hasher.write_u32(part.len() as u32);
-    hasher.write(part);
-}
+/// Bytes of a part's length.
+const LENGTH: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -186,6 +195,18 @@ mod tests {
                 assert_ne!(hash(&other), key("BYE", via, ";tag=b"), "{new}");
             }
         }
+    }
+
+    #[test]
+    fn an_ack_has_the_tag_of_the_reply_to_its_invite_and_others_have_other_tags() {
+        let hasher = KeyHasher::new(&[1; 16]);
+        let tag = |method, via, to_tag| hasher.to_tag(&key(method, via, to_tag));
+        for via in [UNIQUE, RFC2543] {
+            assert_eq!(tag("INVITE", via, ""), tag("ACK", via, ";tag=b"));
+            assert_ne!(tag("INVITE", via, ""), tag("OPTIONS", via, ""));
+        }
+        assert_ne!(tag("INVITE", UNIQUE, ""), tag("INVITE", RFC2543, ""));
+        assert!(tag("INVITE", UNIQUE, "").iter().all(u8::is_ascii_hexdigit));
     }
 
     #[test]
