@@ -10,9 +10,7 @@ use std::hint::black_box;
 
 use gungraun::prelude::*;
 use gungraun::{Callgrind, EventKind};
-use support::calls::Stage;
-use support::location::FEW;
-use support::{OPERATIONS, Work, calls, location, parts, registrations, transactions};
+use support::{OPERATIONS, Work, make};
 
 // The allocator of the program.
 #[cfg(feature = "mimalloc")]
@@ -34,41 +32,41 @@ fn limit(name: &str) -> LibraryBenchmarkConfig {
     config
 }
 
-#[library_benchmark]
-#[bench::parse_register(args = (parts::parse_register()), config = limit("parse_register"))]
-#[bench::parse_invite(args = (parts::parse_invite()), config = limit("parse_invite"))]
-#[bench::forward_invite(args = (parts::forward_invite()), config = limit("forward_invite"))]
-#[bench::reply_100(args = (parts::reply_100()), config = limit("reply_100"))]
-#[bench::reply_200(args = (parts::reply_200()), config = limit("reply_200"))]
-#[bench::reply_401(args = (parts::reply_401()), config = limit("reply_401"))]
-#[bench::challenge(args = (parts::challenge()), config = limit("challenge"))]
-#[bench::verify_md5(args = (parts::verify_md5()), config = limit("verify_md5"))]
-#[bench::verify_sha256(args = (parts::verify_sha256()), config = limit("verify_sha256"))]
-#[bench::location_new(args = (location::new_binding(FEW)), config = limit("location_new"))]
-#[bench::location_refresh(args = (location::refresh(FEW)), config = limit("location_refresh"))]
-#[bench::location_lookup(args = (location::lookup(FEW)), config = limit("location_lookup"))]
-#[bench::location_expire(args = (location::expire(FEW)), config = limit("location_expire"))]
-#[bench::server_invite(args = (transactions::server_invite()), config = limit("server_invite"))]
-#[bench::server_non_invite(args = (transactions::server_non_invite()), config = limit("server_non_invite"))]
-#[bench::server_timers(args = (transactions::server_timers()), config = limit("server_timers"))]
-#[bench::client_invite(args = (transactions::client_invite()), config = limit("client_invite"))]
-#[bench::client_non_invite(args = (transactions::client_non_invite()), config = limit("client_non_invite"))]
-#[bench::options(args = (registrations::options_answered()), config = limit("options"))]
-#[bench::register_challenged(args = (registrations::register_challenged()), config = limit("register_challenged"))]
-#[bench::register_new(args = (registrations::register_new()), config = limit("register_new"))]
-#[bench::register_refresh(args = (registrations::register_refresh()), config = limit("register_refresh"))]
-#[bench::call_challenged(args = (calls::call(Stage::Challenged)), config = limit("call_challenged"))]
-#[bench::call_challenge_ack(args = (calls::call(Stage::ChallengeAck)), config = limit("call_challenge_ack"))]
-#[bench::call_invite(args = (calls::call(Stage::Invite)), config = limit("call_invite"))]
-#[bench::call_ringing(args = (calls::call(Stage::Ringing)), config = limit("call_ringing"))]
-#[bench::call_answer(args = (calls::call(Stage::Answer)), config = limit("call_answer"))]
-#[bench::call_ack(args = (calls::call(Stage::Ack)), config = limit("call_ack"))]
-#[bench::call_bye(args = (calls::call(Stage::Bye)), config = limit("call_bye"))]
-#[bench::call_bye_answer(args = (calls::call(Stage::ByeAnswer)), config = limit("call_bye_answer"))]
-#[bench::call_over(args = (calls::call_over()), config = limit("call_over"))]
-#[bench::fork_invite(args = (calls::fork(Stage::Invite)), config = limit("fork_invite"))]
-#[bench::fork_ringing(args = (calls::fork(Stage::Ringing)), config = limit("fork_ringing"))]
-#[bench::fork_answer(args = (calls::fork(Stage::Answer)), config = limit("fork_answer"))]
+#[library_benchmark(setup = make)]
+#[bench::parse_register(args = ("parse_register"), config = limit("parse_register"))]
+#[bench::parse_invite(args = ("parse_invite"), config = limit("parse_invite"))]
+#[bench::forward_invite(args = ("forward_invite"), config = limit("forward_invite"))]
+#[bench::reply_100(args = ("reply_100"), config = limit("reply_100"))]
+#[bench::reply_200(args = ("reply_200"), config = limit("reply_200"))]
+#[bench::reply_401(args = ("reply_401"), config = limit("reply_401"))]
+#[bench::challenge(args = ("challenge"), config = limit("challenge"))]
+#[bench::verify_md5(args = ("verify_md5"), config = limit("verify_md5"))]
+#[bench::verify_sha256(args = ("verify_sha256"), config = limit("verify_sha256"))]
+#[bench::location_new(args = ("location_new"), config = limit("location_new"))]
+#[bench::location_refresh(args = ("location_refresh"), config = limit("location_refresh"))]
+#[bench::location_lookup(args = ("location_lookup"), config = limit("location_lookup"))]
+#[bench::location_expire(args = ("location_expire"), config = limit("location_expire"))]
+#[bench::server_invite(args = ("server_invite"), config = limit("server_invite"))]
+#[bench::server_non_invite(args = ("server_non_invite"), config = limit("server_non_invite"))]
+#[bench::server_timers(args = ("server_timers"), config = limit("server_timers"))]
+#[bench::client_invite(args = ("client_invite"), config = limit("client_invite"))]
+#[bench::client_non_invite(args = ("client_non_invite"), config = limit("client_non_invite"))]
+#[bench::options(args = ("options"), config = limit("options"))]
+#[bench::register_challenged(args = ("register_challenged"), config = limit("register_challenged"))]
+#[bench::register_new(args = ("register_new"), config = limit("register_new"))]
+#[bench::register_refresh(args = ("register_refresh"), config = limit("register_refresh"))]
+#[bench::call_challenged(args = ("call_challenged"), config = limit("call_challenged"))]
+#[bench::call_challenge_ack(args = ("call_challenge_ack"), config = limit("call_challenge_ack"))]
+#[bench::call_invite(args = ("call_invite"), config = limit("call_invite"))]
+#[bench::call_ringing(args = ("call_ringing"), config = limit("call_ringing"))]
+#[bench::call_answer(args = ("call_answer"), config = limit("call_answer"))]
+#[bench::call_ack(args = ("call_ack"), config = limit("call_ack"))]
+#[bench::call_bye(args = ("call_bye"), config = limit("call_bye"))]
+#[bench::call_bye_answer(args = ("call_bye_answer"), config = limit("call_bye_answer"))]
+#[bench::call_over(args = ("call_over"), config = limit("call_over"))]
+#[bench::fork_invite(args = ("fork_invite"), config = limit("fork_invite"))]
+#[bench::fork_ringing(args = ("fork_ringing"), config = limit("fork_ringing"))]
+#[bench::fork_answer(args = ("fork_answer"), config = limit("fork_answer"))]
 fn operations(work: Work) -> Work {
     let mut work = work;
     work.run();

@@ -19,6 +19,9 @@ pub const FEW: usize = 1_000;
 /// How long each binding lasts.
 pub const LIFETIME: Duration = Duration::from_secs(3600);
 
+/// A user: number, AOR and Contact URI.
+pub type User = (usize, AddressOfRecord, String);
+
 /// A location service with bindings.
 pub struct Bindings {
     /// The location service.
@@ -55,7 +58,8 @@ impl Bindings {
         self.apply_to(&aor, &contact, number, cseq, now)
     }
 
-    fn apply_to(&self, aor: &AddressOfRecord, contact: &str, number: usize, cseq: u32, now: Instant) -> Change {
+    /// What a REGISTER of `contact` by user `number`, whose AOR is `aor`, does.
+    pub fn apply_to(&self, aor: &AddressOfRecord, contact: &str, number: usize, cseq: u32, now: Instant) -> Change {
         let contacts = [ContactUpdate {
             uri: Uri::parse(contact.as_bytes()).expect("it is sound"),
             parameters: Parameters::default(),
@@ -88,19 +92,31 @@ impl Bindings {
         found
     }
 
+    /// User `number`.
+    pub fn user(&self, number: usize) -> User {
+        let contact = format!("sip:user{number:05}@198.51.100.7:1024");
+        (number, self.aor(&aor(number)), contact)
+    }
+
+    /// Does what the server does each second until the first bindings end.
+    pub fn watch(&self) {
+        let mut changes = Vec::new();
+        for second in 0..LIFETIME.as_secs() {
+            let now = self.start + Duration::from_secs(second);
+            while self.location.expire(now, (0, 1), usize::MAX, &mut changes) {}
+        }
+        assert!(changes.is_empty());
+    }
+
     fn aor(&self, text: &str) -> AddressOfRecord {
         let uri = Uri::parse(text.as_bytes()).expect("it is sound");
         let (aor, _) = AddressOfRecord::new(&uri, &self.domains).expect("its domain is served");
         aor
     }
 
-    /// The AORs and contacts of [`OPERATIONS`] users from `first` on, `step` apart.
-    fn some(&self, first: usize, step: usize) -> std::vec::IntoIter<(usize, AddressOfRecord, String)> {
-        let users = (0..OPERATIONS).map(|index| {
-            let number = first + index * step;
-            let contact = format!("sip:user{number:05}@198.51.100.7:1024");
-            (number, self.aor(&aor(number)), contact)
-        });
+    /// [`OPERATIONS`] users from `first` on, `step` apart.
+    fn users(&self, first: usize, step: usize) -> std::vec::IntoIter<User> {
+        let users = (0..OPERATIONS).map(|index| self.user(first + index * step));
         users.collect::<Vec<_>>().into_iter()
     }
 }
@@ -108,7 +124,7 @@ impl Bindings {
 /// A binding of an AOR that has none, among `aors`.
 pub fn new_binding(aors: usize) -> Work {
     let bindings = Bindings::new(aors, 1);
-    let mut users = bindings.some(aors, 1);
+    let mut users = bindings.users(aors, 1);
     Work::new(move || {
         let (number, aor, contact) = super::next(&mut users);
         let change = bindings.apply_to(&aor, &contact, number, 1, bindings.start);
@@ -119,7 +135,7 @@ pub fn new_binding(aors: usize) -> Work {
 /// A refresh, among `aors`.
 pub fn refresh(aors: usize) -> Work {
     let bindings = Bindings::new(aors, 1);
-    let mut users = bindings.some(0, aors / OPERATIONS);
+    let mut users = bindings.users(0, aors / OPERATIONS);
     let now = bindings.start + LIFETIME / 2;
     Work::new(move || {
         let (number, aor, contact) = super::next(&mut users);
@@ -131,7 +147,7 @@ pub fn refresh(aors: usize) -> Work {
 /// The contact of an AOR, among `aors`.
 pub fn lookup(aors: usize) -> Work {
     let bindings = Bindings::new(aors, 1);
-    let mut users = bindings.some(0, aors / OPERATIONS);
+    let mut users = bindings.users(0, aors / OPERATIONS);
     let now = bindings.start + LIFETIME / 2;
     Work::new(move || {
         let (_, aor, _) = super::next(&mut users);
@@ -143,12 +159,7 @@ pub fn lookup(aors: usize) -> Work {
 pub fn expire(aors: usize) -> Work {
     let bindings = Bindings::new(aors, 1);
     let mut changes = Vec::with_capacity(aors / OPERATIONS);
-    // The server looks every second, and has found nothing so far.
-    for second in 0..LIFETIME.as_secs() {
-        let now = bindings.start + Duration::from_secs(second);
-        while bindings.location.expire(now, (0, 1), aors, &mut changes) {}
-    }
-    assert!(changes.is_empty());
+    bindings.watch();
     let now = bindings.start + LIFETIME + Duration::from_secs(1);
     Work::new(move || {
         changes.clear();

@@ -49,7 +49,7 @@ pub fn forward_invite() -> Work {
     let (uri, from) = (contact(OPERATIONS), flow(0));
     let target = Target::Flow(flow(OPERATIONS));
     let domain: Arc<str> = "example.com".into();
-    let (mut copier, mut out) = (Copier::default(), BytesMut::new());
+    let (mut copier, mut out) = (Copier::default(), BytesMut::with_capacity(4096));
     Work::new(move || {
         let template = Template {
             reach: validate(&world.shared, &request).expect("the INVITE is sound"),
@@ -96,7 +96,7 @@ pub fn reply_401() -> Work {
 }
 
 fn reply_to(request: Request, status: u16, phrase: &'static str, tag: Option<&'static [u8]>, lines: String) -> Work {
-    let (request, remote, mut out) = (message(request), flow(0).remote, BytesMut::new());
+    let (request, remote, mut out) = (message(request), flow(0).remote, BytesMut::with_capacity(4096));
     Work::new(move || {
         out.clear();
         reply::begin(&mut out, &request, remote, status, phrase, tag);
