@@ -5,8 +5,8 @@ use std::time::Instant;
 use super::contexts::ContextId;
 use super::engine::{Engine, question};
 use super::forwarding::{Draft, first_route};
-use super::response_context::{Best, Branch, BranchState, Cancel, Outcome, Phase, ResponseContext};
-use super::targets::{self, Candidate, Way};
+use super::response_context::{Attempt, Best, Branch, BranchState, Cancel, Outcome, Phase, ResponseContext, Search};
+use super::targets::{self, Candidate, Candidates, Way};
 use crate::sip::hop::{ConnectionId, Flow, Hop, Target, Transport};
 use crate::sip::location::AddressOfRecord;
 use crate::sip::message::Message;
@@ -14,6 +14,7 @@ use crate::sip::message::address::NameAddr;
 use crate::sip::message::header::HeaderName;
 use crate::sip::message::uri::{Host, Scheme, Uri};
 use crate::sip::reason::Reason;
+use crate::sip::resolution::Question;
 use crate::sip::transaction::TIMER_C;
 
 /// Goes on with whatever is next: more branches, or the final response.
@@ -28,25 +29,25 @@ pub fn advance(engine: &mut Engine, id: ContextId, context: &mut ResponseContext
 /// Starts what of the waiting candidates may go now: those of the present group, as far as Max-Breadth lasts
 /// (RFC 5393 §5.3.3). Returns whether any was started.
 fn start_next(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, now: Instant) -> bool {
-    let active = context
-        .branches
-        .iter()
-        .filter(|branch| branch.state != BranchState::Completed);
-    let (mut used, mut group) = (0, None);
-    for branch in active {
-        used += branch.breadth;
-        group = Some(branch.candidate.group);
-    }
-    let Some(first) = context.waiting.front() else {
+    let Some(search) = context.search.as_deref() else {
         return false;
     };
-    let group = group.unwrap_or(first.group);
-    let available = context.template.reach.max_breadth.saturating_sub(used);
-    let ready = context
-        .waiting
-        .iter()
-        .take_while(|candidate| candidate.group == group)
-        .count();
+    let (started, waiting) = search.candidates.list().split_at(search.attempts.len());
+    let Some(first) = waiting.first() else {
+        return false;
+    };
+    let (mut used, mut group) = (0, first.group);
+    for (branch, (attempt, candidate)) in context.branches.iter().zip(search.attempts.iter().zip(started)) {
+        if branch.state != BranchState::Completed {
+            used += attempt.breadth;
+            group = candidate.group;
+        }
+    }
+    let Some((_, template)) = &search.request else {
+        return false;
+    };
+    let available = template.reach.max_breadth.saturating_sub(used);
+    let ready = waiting.iter().take_while(|candidate| candidate.group == group).count();
     let count = ready.min(available as usize);
     if count == 0 {
         return false;
@@ -54,12 +55,9 @@ fn start_next(engine: &mut Engine, id: ContextId, context: &mut ResponseContext,
     let share = available / count as u32;
     let mut remainder = available % count as u32;
     for _ in 0..count {
-        let Some(candidate) = context.waiting.pop_front() else {
-            break;
-        };
         let extra = u32::from(remainder > 0);
         remainder -= extra;
-        start(engine, id, context, candidate, share + extra, now);
+        start(engine, id, context, share + extra, now);
     }
     if context.is_invite {
         // §16.6 step 11: each branch has its timer C; those started together share one.
@@ -68,43 +66,41 @@ fn start_next(engine: &mut Engine, id: ContextId, context: &mut ResponseContext,
     true
 }
 
-fn start(
-    engine: &mut Engine,
-    id: ContextId,
-    context: &mut ResponseContext,
-    candidate: Candidate,
-    breadth: u32,
-    now: Instant,
-) {
+/// Starts the branch of the candidate whose turn it is.
+fn start(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, breadth: u32, now: Instant) {
     let index = context.branches.len();
-    let way = candidate.way.clone();
+    let Some(search) = context.search.as_deref_mut() else {
+        return;
+    };
+    let Some(candidate) = search.candidates.list().get(index) else {
+        return;
+    };
+    let target = match &candidate.way {
+        Way::Flow(flow) => Some(Target::Flow(*flow)),
+        Way::Token(target) => Some(target.clone()),
+        Way::Resolve => None,
+    };
     context.branches.push(Branch {
-        candidate,
         client: None,
         state: BranchState::Resolving,
-        target: None,
-        hops: Default::default(),
-        breadth,
         cancel: Cancel::No,
-        has_fallen_back: false,
-        to_tag: None,
         is_live: false,
     });
-    match way {
-        Way::Flow(flow) => send(engine, id, context, index, Target::Flow(flow), now),
-        Way::Token(target) => send(engine, id, context, index, target, now),
-        Way::Resolve => ask(engine, id, context, index),
+    search.attempts.push(Attempt {
+        target: None,
+        hops: Vec::new(),
+        breadth,
+        has_fallen_back: false,
+    });
+    match target {
+        Some(target) => send(engine, id, context, index, target, now),
+        None => ask(engine, id, context, index),
     }
 }
 
 /// Asks for the hops of a branch: of its first Route, else of its Request-URI.
 fn ask(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index: usize) {
-    let candidate = &context.branches[index].candidate;
-    let route =
-        first_route(&context.request, &context.template, &candidate.path).and_then(|value| NameAddr::parse(value).ok());
-    let uri = route.map_or(&candidate.uri[..], |route| route.uri);
-    let is_large = context.request.bytes().len() + FORWARDING_GROWTH > MAX_UDP_REQUEST;
-    match question(uri, is_large) {
+    match hop_question(context, index) {
         Some(question) => {
             context.branches[index].state = BranchState::Resolving;
             engine.ask(id.branch_user(index), question);
@@ -113,23 +109,37 @@ fn ask(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index:
     }
 }
 
+fn hop_question(context: &ResponseContext, index: usize) -> Option<Question> {
+    let search = context.search.as_deref()?;
+    let (request, template) = search.request.as_ref()?;
+    let candidate = search.candidates.list().get(index)?;
+    let route =
+        first_route(request, template, search.candidates.path(candidate)).and_then(|value| NameAddr::parse(value).ok());
+    let uri = route.map_or(search.candidates.uri(candidate), |route| route.uri);
+    let is_large = request.bytes().len() + FORWARDING_GROWTH > MAX_UDP_REQUEST;
+    question(uri, is_large)
+}
+
 /// The hops of a branch have been found.
 pub fn resolved(
     engine: &mut Engine,
     id: ContextId,
     context: &mut ResponseContext,
     index: usize,
-    hops: Vec<Hop>,
+    mut hops: Vec<Hop>,
     now: Instant,
 ) {
-    let Some(branch) = context.branches.get_mut(index) else {
+    let Some(branch) = context.branches.get(index) else {
         return;
     };
     if branch.state != BranchState::Resolving {
         return;
     }
-    branch.hops = hops.into_iter().take(MAX_HOPS).collect();
-    match branch.hops.pop_front() {
+    let Some(attempt) = attempt(context, index) else { return };
+    hops.truncate(MAX_HOPS);
+    hops.reverse();
+    attempt.hops = hops;
+    match attempt.hops.pop() {
         Some(hop) => send(engine, id, context, index, Target::Hop(hop), now),
         None => complete(engine, id, context, index, Outcome::Unreachable),
     }
@@ -139,21 +149,31 @@ pub fn resolved(
 fn send(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index: usize, target: Target, now: Instant) {
     let user = id.branch_user(index);
     let Some((client, branch_id)) = engine.transactions.create_client(context.kind(), user) else {
-        engine.counts.transactions_refused += 1;
         return complete(engine, id, context, index, Outcome::Unreachable);
     };
-    let branch = &context.branches[index];
+    // A branch is open as long as there is a search.
+    let Some(search) = context.search.as_deref_mut() else {
+        return engine.transactions.release_client(client);
+    };
+    let (Some((request, template)), Some(candidate), Some(attempt)) = (
+        &search.request,
+        search.candidates.list().get(index),
+        search.attempts.get_mut(index),
+    ) else {
+        return engine.transactions.release_client(client);
+    };
     let payload = engine.copy(&Draft {
-        request: &context.request,
+        request,
         number: Some(id.user()),
         flow: &context.flow,
-        template: &context.template,
-        uri: &branch.candidate.uri,
-        path: &branch.candidate.path,
+        template,
+        uri: search.candidates.uri(candidate),
+        path: search.candidates.path(candidate),
         target: &target,
         branch: branch_id.as_bytes(),
-        breadth: branch.breadth,
+        breadth: attempt.breadth,
     });
+    attempt.target = Some(target.clone());
     if context.is_invite {
         engine.watch_connection(&target, user);
     }
@@ -161,7 +181,6 @@ fn send(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index
     branch.client = Some(client);
     branch.state = BranchState::Trying;
     branch.is_live = true;
-    branch.target = Some(target.clone());
     engine.transactions.send_request(client, payload, target, now);
 }
 
@@ -179,11 +198,12 @@ pub fn receive_response(
     };
     let status = response.status().unwrap_or(500);
     let is_completed = branch.state == BranchState::Completed;
-    let has_more_hops = !branch.hops.is_empty();
     match status {
         100..=199 => receive_provisional(engine, id, context, index, response, status, now),
         200..=299 => {
-            branch.to_tag = response.to().and_then(|to| to.tag()).map(Into::into);
+            if let Some(tag) = response.to().and_then(|to| to.tag()).filter(|_| context.is_invite) {
+                context.note_answer(index, tag);
+            }
             finish_branch(engine, id, context, index);
             receive_success(engine, id, context, response, now);
         }
@@ -194,15 +214,13 @@ pub fn receive_response(
             finish_branch(engine, id, context, index);
             advance(engine, id, context, now);
         }
-        503 if has_more_hops && context.may_start() => try_next_hop(engine, id, context, index, now),
+        503 if context.may_start() && has_more_hops(context, index) => {
+            try_next_hop(engine, id, context, index, now);
+        }
+        // The caller has had the answer, and nothing but another 2xx is passed on.
+        _ if context.phase == Phase::Answered => finish_branch(engine, id, context, index),
         _ => {
-            complete(
-                engine,
-                id,
-                context,
-                index,
-                Outcome::Response(Box::new(response.detached())),
-            );
+            complete(engine, id, context, index, Outcome::Response(response));
             if status >= 600 && context.phase == Phase::Collecting {
                 // §16.7 step 5: a 6xx ends the search, everywhere; of other requests than INVITE too no branch is started.
                 context.phase = Phase::Declined;
@@ -216,6 +234,16 @@ pub fn receive_response(
 /// Adds the contacts of a redirection to the candidates (§16.7 step 4): bindings where a contact is one of our AORs, else
 /// what it resolves to. Returns whether there was one that had not been tried.
 fn recurse(engine: &Engine, context: &mut ResponseContext, response: &Message, now: Instant) -> bool {
+    let Some(search) = context.search.as_deref_mut() else {
+        return false;
+    };
+    let shared = &engine.shared;
+    let started = &search.candidates.list()[..search.attempts.len()];
+    let group = started
+        .iter()
+        .map(|candidate| candidate.group)
+        .min()
+        .unwrap_or_default();
     let mut is_any = false;
     for value in response.values(HeaderName::Contact).take(MAX_REDIRECTIONS) {
         let Some(uri) = NameAddr::parse(value)
@@ -224,33 +252,26 @@ fn recurse(engine: &Engine, context: &mut ResponseContext, response: &Message, n
         else {
             continue;
         };
-        if !matches!(uri.scheme, Scheme::Sip | Scheme::Sips)
-            || context.waiting.len() + context.branches.len() > MAX_BRANCHES
-        {
+        if !matches!(uri.scheme, Scheme::Sip | Scheme::Sips) || search.candidates.list().len() > MAX_BRANCHES {
             continue;
         }
-        let found = match AddressOfRecord::new(&uri, &engine.shared.settings.domains) {
-            Some((aor, domain)) => targets::bindings(&engine.shared.location, &aor, domain, None, now),
-            None if engine.shared.settings.names_us(&uri) => continue,
-            None => targets::elsewhere(uri.bytes),
-        };
-        let group = context
-            .branches
-            .iter()
-            .map(|branch| branch.candidate.group)
-            .min()
-            .unwrap_or_default();
-        for mut candidate in found {
+        let mut found = Candidates::default();
+        match AddressOfRecord::new(&uri, &shared.settings.domains) {
+            Some((aor, domain)) => targets::add_bindings(&mut found, &shared.location, &aor, domain, None, now),
+            None if shared.settings.names_us(&uri) => continue,
+            None => found.add(uri.bytes, &[], Way::Resolve, 0),
+        }
+        for candidate in found.list() {
+            let uri = found.uri(candidate);
             let is_known = |other: &Candidate| {
-                Uri::parse(&other.uri)
-                    .is_ok_and(|other| Uri::parse(&candidate.uri).is_ok_and(|uri| uri.equivalent(&other)))
+                Uri::parse(search.candidates.uri(other))
+                    .is_ok_and(|other| Uri::parse(uri).is_ok_and(|uri| uri.equivalent(&other)))
             };
-            if context.branches.iter().any(|branch| is_known(&branch.candidate)) || context.waiting.iter().any(is_known)
-            {
+            if search.candidates.list().iter().any(is_known) {
                 continue;
             }
-            candidate.group = group;
-            context.waiting.push_back(candidate);
+            let (path, way) = (found.path(candidate), candidate.way.clone());
+            search.candidates.add(uri, path, way, group);
             is_any = true;
         }
     }
@@ -314,7 +335,7 @@ pub fn timed_out(engine: &mut Engine, id: ContextId, context: &mut ResponseConte
     if branch.state == BranchState::Completed {
         return;
     }
-    if !branch.hops.is_empty() && context.may_start() {
+    if context.may_start() && has_more_hops(context, index) {
         try_next_hop(engine, id, context, index, now);
     } else {
         complete(engine, id, context, index, Outcome::TimedOut);
@@ -330,18 +351,29 @@ pub fn unreachable(engine: &mut Engine, id: ContextId, context: &mut ResponseCon
     if branch.state == BranchState::Completed {
         return;
     }
-    if let Way::Flow(flow) = &branch.candidate.way {
-        targets::mark_unreachable(&engine.shared, &context.request, flow);
-    }
     let may_go_on = context.phase == Phase::Collecting;
-    let fallback = if may_go_on && branch.hops.is_empty() && !branch.has_fallen_back {
-        fallback(branch)
+    let has_more_hops = has_more_hops(context, index);
+    let Some(search) = context.search.as_deref_mut() else {
+        return;
+    };
+    let (Some((request, _)), Some(candidate), Some(attempt)) = (
+        &search.request,
+        search.candidates.list().get(index),
+        search.attempts.get_mut(index),
+    ) else {
+        return;
+    };
+    if let Way::Flow(flow) = &candidate.way {
+        targets::mark_unreachable(&engine.shared, request, flow);
+    }
+    let fallback = if may_go_on && !has_more_hops && !attempt.has_fallen_back {
+        fallback(&candidate.way, search.candidates.uri(candidate))
     } else {
         None
     };
-    branch.has_fallen_back |= fallback.is_some();
+    attempt.has_fallen_back |= fallback.is_some();
     match fallback {
-        _ if may_go_on && !branch.hops.is_empty() => try_next_hop(engine, id, context, index, now),
+        _ if may_go_on && has_more_hops => try_next_hop(engine, id, context, index, now),
         Some(Fallback::Hop(hop)) => {
             finish_watch(engine, id, context, index);
             send(engine, id, context, index, Target::Hop(hop), now);
@@ -366,16 +398,17 @@ pub fn connection_lost(
     let Some(branch) = context.branches.get(index) else {
         return;
     };
+    let (state, client) = (branch.state, branch.client);
     let Some(Target::Flow(Flow {
         connection: Some(used), ..
-    })) = &branch.target
+    })) = attempt(context, index).and_then(|attempt| attempt.target.as_ref())
     else {
         return;
     };
     // A phone that is ringing may come back on another connection; one that has not answered at all is tried elsewhere.
     if *used == connection
-        && branch.state == BranchState::Trying
-        && let Some(client) = branch.client
+        && state == BranchState::Trying
+        && let Some(client) = client
     {
         engine.transactions.connection_lost(client, now);
     }
@@ -388,10 +421,10 @@ enum Fallback {
 
 /// Where a branch may still be tried when its flow is dead: a token's side at the address it had, a TCP binding at its
 /// Contact when that is the address it came from (RFC 3261 §18.1.1).
-fn fallback(branch: &Branch) -> Option<Fallback> {
-    match &branch.candidate.way {
+fn fallback(way: &Way, uri: &[u8]) -> Option<Fallback> {
+    match way {
         Way::Flow(flow) if flow.transport == Transport::Tcp => {
-            let uri = Uri::parse(&branch.candidate.uri).ok()?;
+            let uri = Uri::parse(uri).ok()?;
             let is_source = match uri.host? {
                 Host::V4(address) => flow.remote.ip() == std::net::IpAddr::V4(address),
                 Host::V6(address) => flow.remote.ip() == std::net::IpAddr::V6(address),
@@ -445,7 +478,9 @@ pub fn rung_out(engine: &mut Engine, id: ContextId, context: &mut ResponseContex
 
 /// Cancels every branch that is still open: at once where a provisional response has come, else when one comes.
 pub fn cancel_all(engine: &mut Engine, context: &mut ResponseContext, now: Instant) {
-    context.waiting.clear();
+    if let Some(search) = &mut context.search {
+        search.candidates.truncate(search.attempts.len());
+    }
     let reason = context.phase.cancel_reason();
     let mut given_up = 0;
     for branch in &mut context.branches {
@@ -473,9 +508,8 @@ pub fn cancel_all(engine: &mut Engine, context: &mut ResponseContext, now: Insta
 /// Arms timer C anew, or for the end of ringing if that comes first.
 fn arm_timer_c(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, now: Instant) {
     disarm(engine, context);
-    let deadline = context
-        .ring_deadline
-        .map_or(now + TIMER_C, |end| end.min(now + TIMER_C));
+    let ring_deadline = context.search.as_ref().and_then(|search| search.ring_deadline);
+    let deadline = ring_deadline.map_or(now + TIMER_C, |end| end.min(now + TIMER_C));
     context.timer = Some(engine.transactions.arm_user(deadline, id.user()));
 }
 
@@ -487,13 +521,13 @@ fn disarm(engine: &mut Engine, context: &mut ResponseContext) {
 
 fn try_next_hop(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index: usize, now: Instant) {
     finish_watch(engine, id, context, index);
-    match context.branches[index].hops.pop_front() {
+    match attempt(context, index).and_then(|attempt| attempt.hops.pop()) {
         Some(hop) => send(engine, id, context, index, Target::Hop(hop), now),
         None => complete(engine, id, context, index, Outcome::Unreachable),
     }
 }
 
-fn complete(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index: usize, outcome: Outcome) {
+fn complete(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index: usize, outcome: Outcome<'_>) {
     finish_branch(engine, id, context, index);
     context.consider(outcome);
 }
@@ -504,38 +538,54 @@ fn finish_branch(engine: &mut Engine, id: ContextId, context: &mut ResponseConte
 }
 
 fn finish_watch(engine: &mut Engine, id: ContextId, context: &ResponseContext, index: usize) {
-    if let Some(target) = context.branches[index].target.as_ref().filter(|_| context.is_invite) {
+    if context.is_invite
+        && let Some(search) = &context.search
+        && let Some(target) = search.attempts.get(index).and_then(|attempt| attempt.target.as_ref())
+    {
         engine.unwatch_connection(target, id.branch_user(index));
     }
+}
+
+fn attempt(context: &mut ResponseContext, index: usize) -> Option<&mut Attempt> {
+    context.search.as_deref_mut()?.attempts.get_mut(index)
+}
+
+fn has_more_hops(context: &mut ResponseContext, index: usize) -> bool {
+    attempt(context, index).is_some_and(|attempt| !attempt.hops.is_empty())
 }
 
 /// Sends the best response (§16.7 steps 6-9).
 fn conclude(engine: &mut Engine, context: &mut ResponseContext, now: Instant) {
     context.phase = Phase::Answered;
     disarm(engine, context);
-    if !context.has_server {
+    // All branches have ended, so that the search is over, too.
+    let Some(mut search) = context.search.take() else {
         return;
+    };
+    if context.has_server {
+        send_best(engine, context, &mut search, now);
     }
-    match context.best.take() {
-        Some(Best::Real(response)) => {
-            let status = response.status().unwrap_or(500);
-            match status {
-                // §16.7 step 6: a 503 of a branch is not passed up.
-                503 => engine.respond_to(context, 500, Reason::ServerError.phrase(), now),
-                401 | 407 => {
-                    let challenges = std::mem::take(&mut context.challenges);
-                    engine.forward_response(context, &response, Some(&challenges), now);
-                }
-                _ => engine.forward_response(context, &response, None, now),
-            }
+    context.search = Some(search);
+}
+
+fn send_best(engine: &mut Engine, context: &ResponseContext, search: &mut Search, now: Instant) {
+    let (server, remote) = (context.server, context.flow.remote);
+    match (search.best.take(), &search.request) {
+        (Some(Best::Real(response)), Some((request, _))) => match response.status().unwrap_or(500) {
+            // §16.7 step 6: a 503 of a branch is not passed up.
+            503 => engine.respond_with(server, request, remote, 500, Reason::ServerError.phrase(), |_| {}, now),
+            401 | 407 => engine.forward_response(context, &response, Some(&search.challenges), now),
+            _ => engine.forward_response(context, &response, None, now),
+        },
+        (Some(Best::Terminated), Some((request, _))) => {
+            engine.respond_with(server, request, remote, 487, "Request Terminated", |_| {}, now);
         }
-        Some(Best::Terminated) => engine.respond_to(context, 487, "Request Terminated", now),
         // RFC 4320 §4.1: no 408 to anything but an INVITE; its sender has given up by now.
-        Some(Best::Synthesized(Reason::Timeout)) if !context.is_invite => {
-            engine.transactions.respond_never(context.server, now);
+        (Some(Best::Synthesized(Reason::Timeout)), _) if !context.is_invite => {
+            engine.transactions.respond_never(server, now);
         }
-        Some(Best::Synthesized(reason)) => engine.refuse(context, reason, now),
-        None => engine.refuse(context, Reason::NoBinding, now),
+        (Some(Best::Synthesized(reason)), _) => engine.refuse(context, search, reason, now),
+        (_, _) => engine.refuse(context, search, Reason::NoBinding, now),
     }
 }
 

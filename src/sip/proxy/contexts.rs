@@ -40,82 +40,99 @@ const BRANCH_BITS: u32 = 12;
 const NO_BRANCH: usize = (1 << BRANCH_BITS) - 1;
 const GENERATION_MAX: u32 = u32::MAX >> BRANCH_BITS;
 
-/// The response contexts of one shard.
+/// The response contexts of one shard. They lie in blocks that never move, so that a request needs no allocation of its
+/// own for one.
 #[derive(Default)]
 pub struct Contexts {
-    slots: Vec<Slot>,
+    blocks: Vec<Vec<Slot>>,
     free: Vec<u32>,
+    used: usize,
 }
 
 #[derive(Default)]
 struct Slot {
     generation: u32,
-    context: Option<Box<ResponseContext>>,
+    context: Option<ResponseContext>,
 }
+
+/// Contexts in one block.
+const BLOCK: usize = 64;
 
 impl Contexts {
     /// An id whose context is to be given by [`Contexts::fill`].
     pub fn reserve(&mut self) -> ContextId {
+        self.used += 1;
         let slot = match self.free.pop() {
             Some(slot) => slot,
-            None => {
-                self.slots.push(Slot::default());
-                (self.slots.len() - 1) as u32
-            }
+            None => self.push(),
         };
         ContextId {
             slot,
-            generation: self.slots[slot as usize].generation,
+            generation: self.blocks[slot as usize / BLOCK][slot as usize % BLOCK].generation,
         }
     }
 
     /// Puts a context where its id was reserved.
-    pub fn fill(&mut self, id: ContextId, context: ResponseContext) {
-        self.slots[id.slot as usize].context = Some(Box::new(context));
+    pub fn fill(&mut self, id: ContextId, context: ResponseContext) -> &mut ResponseContext {
+        let slot = &mut self.blocks[id.slot as usize / BLOCK][id.slot as usize % BLOCK];
+        slot.context.insert(context)
     }
 
     /// The context.
     pub fn get(&self, id: ContextId) -> Option<&ResponseContext> {
-        self.slots
-            .get(id.slot as usize)
+        self.blocks
+            .get(id.slot as usize / BLOCK)?
+            .get(id.slot as usize % BLOCK)
             .filter(|slot| slot.generation == id.generation)?
             .context
-            .as_deref()
+            .as_ref()
     }
 
     /// The context, to be changed.
     pub fn get_mut(&mut self, id: ContextId) -> Option<&mut ResponseContext> {
-        self.slots
-            .get_mut(id.slot as usize)
-            .filter(|slot| slot.generation == id.generation)?
-            .context
-            .as_deref_mut()
+        self.slot_mut(id)?.context.as_mut()
     }
 
     /// Takes the context out; its id names nothing from now on.
-    pub fn remove(&mut self, id: ContextId) -> Option<Box<ResponseContext>> {
-        let slot = self
-            .slots
-            .get_mut(id.slot as usize)
-            .filter(|slot| slot.generation == id.generation)?;
+    pub fn remove(&mut self, id: ContextId) -> Option<ResponseContext> {
+        let slot = self.slot_mut(id)?;
         slot.generation = (slot.generation + 1) & GENERATION_MAX;
+        let context = slot.context.take();
         self.free.push(id.slot);
-        slot.context.take()
+        self.used -= 1;
+        context
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &ResponseContext> {
-        self.slots.iter().filter_map(|slot| slot.context.as_deref())
+        self.blocks.iter().flatten().filter_map(|slot| slot.context.as_ref())
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.used
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.used == 0
+    }
+
+    fn slot_mut(&mut self, id: ContextId) -> Option<&mut Slot> {
+        self.blocks
+            .get_mut(id.slot as usize / BLOCK)?
+            .get_mut(id.slot as usize % BLOCK)
+            .filter(|slot| slot.generation == id.generation)
+    }
+
+    fn push(&mut self) -> u32 {
+        if self.blocks.last().is_none_or(|block| block.len() == BLOCK) {
+            self.blocks.push(Vec::with_capacity(BLOCK));
+        }
+        let last = self.blocks.len() - 1;
+        let block = &mut self.blocks[last];
+        block.push(Slot::default());
+        (last * BLOCK + block.len() - 1) as u32
     }
 }
 

@@ -11,8 +11,9 @@ use hashbrown::HashMap;
 use siphasher::sip::SipHasher13;
 
 use super::forwarding::{self, Copier, Draft, Template};
-use super::response_context::ResponseContext;
-use super::targets::{Candidate, Way};
+use super::response_context::{ResponseContext, Search};
+use super::targets::{Candidates, Way};
+use super::validation::{HEX_LENGTH, hex};
 use crate::sip::counts::Counts;
 use crate::sip::hop::{ConnectionId, Flow, Hop, Target};
 use crate::sip::message::header::HeaderName;
@@ -104,26 +105,23 @@ impl Engine {
         self.arena.split().freeze()
     }
 
-    /// Answers the request of `context` with a response of our own.
-    pub fn respond_to(&mut self, context: &ResponseContext, status: u16, phrase: &str, now: Instant) {
-        let payload = self.compose(|shared, _, out| {
-            let tag = (status > 100).then(|| to_tag(shared, &context.request));
-            let tag = tag.as_ref().map(|tag| &tag[..]);
-            reply::begin(out, &context.request, context.flow.remote, status, phrase, tag);
+    /// Tells the sender of an INVITE that it has come (§16.2).
+    pub fn respond_trying(&mut self, server: ServerId, request: &Message, remote: SocketAddr, now: Instant) {
+        let payload = self.compose(|_, _, out| {
+            reply::begin(out, request, remote, 100, "Trying", None);
             reply::finish(out);
         });
-        self.respond(context.server, payload, status, now);
+        self.respond(server, payload, 100, now);
     }
 
-    /// Answers the request of `context` with a refusal, and says why if its sender is authenticated.
-    pub fn refuse(&mut self, context: &ResponseContext, reason: Reason, now: Instant) {
-        let warn = context.is_authenticated;
-        let request = &context.request;
+    /// Answers a forwarded request with a refusal, and says why if its sender is authenticated.
+    pub fn refuse(&mut self, context: &ResponseContext, search: &Search, reason: Reason, now: Instant) {
+        let Some((request, _)) = &search.request else { return };
         tracing::debug!(reason = reason.name(), remote = %context.flow.remote, "refused");
         self.counts.refuse(reason);
         let shared = self.shared.clone();
         let write = |out: &mut BytesMut| {
-            if warn {
+            if search.is_authenticated {
                 put_warning(&shared, request, reason, out)
             }
         };
@@ -237,8 +235,11 @@ impl Engine {
         }
     }
 
-    /// Forwards a request without a transaction: an ACK for a 2xx (§16.11).
-    pub fn forward_stateless(&mut self, request: &Message, flow: &Flow, candidate: &Candidate, template: &Template) {
+    /// Forwards a request without a transaction, an ACK for a 2xx (§16.11), to the first of `candidates`.
+    pub fn forward_stateless(&mut self, request: &Message, flow: &Flow, candidates: &Candidates, template: &Template) {
+        let Some(candidate) = candidates.list().first() else {
+            return;
+        };
         let target = match &candidate.way {
             Way::Flow(flow) => Target::Flow(*flow),
             Way::Token(target) => target.clone(),
@@ -248,16 +249,19 @@ impl Engine {
         let mut hasher = SipHasher13::new_with_key(&self.shared.keys.hash);
         hasher.write(request.top_via().and_then(|via| via.branch()).unwrap_or_default());
         hasher.write(request.call_id());
-        let branch = format!("z9hG4bK{:016x}", hasher.finish());
+        let mut branch = [0; MAGIC_COOKIE.len() + HEX_LENGTH];
+        let (cookie, digits) = branch.split_at_mut(MAGIC_COOKIE.len());
+        cookie.copy_from_slice(MAGIC_COOKIE);
+        digits.copy_from_slice(&hex(hasher.finish()));
         let payload = self.copy(&Draft {
             request,
             number: None,
             flow,
             template,
-            uri: &candidate.uri,
-            path: &candidate.path,
+            uri: candidates.uri(candidate),
+            path: candidates.path(candidate),
             target: &target,
-            branch: branch.as_bytes(),
+            branch: &branch,
             breadth: 1,
         });
         self.transactions.send(Transmit {
@@ -307,11 +311,10 @@ impl Engine {
     /// (RFC 3261 §18.2.2). For a datagram there is no other place.
     pub fn redirect_replies(&mut self, server: ServerId, context: &ResponseContext) {
         let flow = &context.flow;
-        let Some(via) = context.request.top_via() else { return };
         if !flow.transport.is_reliable() || flow.transport.is_secure() {
             return;
         }
-        let port = via.port.unwrap_or(flow.transport.default_port());
+        let port = context.via_port.unwrap_or(flow.transport.default_port());
         let hop = Hop {
             transport: flow.transport,
             remote: SocketAddr::new(flow.remote.ip(), port),
@@ -360,7 +363,8 @@ fn to_tag(shared: &Shared, request: &Message) -> [u8; 16] {
 pub fn acknowledges_refusal(shared: &Shared, ack: &Message, key: &ServerKey) -> bool {
     ack.to()
         .and_then(|to| to.tag())
-        .is_some_and(|tag| tag == shared.server_keys.to_tag(key))
+        // What is of another length is not even hashed.
+        .is_some_and(|tag| tag.len() == HEX_LENGTH && tag == shared.server_keys.to_tag(key))
 }
 
 /// The question that leads to `uri`, when it can be asked.
@@ -371,6 +375,8 @@ pub fn question(uri: &[u8], is_large: bool) -> Option<Question> {
     Some(question)
 }
 
+/// What the branches of RFC 3261 begin with (§8.1.1.7).
+const MAGIC_COOKIE: &[u8] = b"z9hG4bK";
 /// Messages are written one behind the other into blocks of this size.
 const ARENA: usize = 64 * 1024;
 const ARENA_LOW: usize = 4096;

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use siphasher::sip::SipHasher13;
+use smallvec::SmallVec;
 
 use crate::sip::hop::{ConnectionId, Flow, Hop};
 use crate::sip::message::Message;
@@ -34,7 +35,7 @@ use crate::sip::transaction::{ClientId, Event, Matched, ServerId, ServerKey};
 use contexts::{ContextId, Contexts};
 use engine::Engine;
 use forwarding::Template;
-use response_context::{Phase, ResponseContext};
+use response_context::{Phase, ResponseContext, Search};
 use targets::{Candidates, Way};
 
 /// A request that goes on, with all that has been decided about it.
@@ -46,8 +47,6 @@ pub struct Forwarding<'a> {
     pub flow: Flow,
     /// The key of its server transaction.
     pub key: &'a ServerKey,
-    /// Whom it goes to; not empty.
-    pub candidates: Candidates,
     /// What is the same in all copies.
     pub template: Template,
     /// Whether its sender is authenticated.
@@ -65,7 +64,15 @@ pub struct Proxy {
     by_server: HashMap<ServerId, ContextId>,
     /// INVITEs answered with a 2xx, by Call-ID and caller's tag, for requests that come without a Route.
     answered: HashMap<u64, ContextId>,
+    /// Whom the next request goes to; empty in between.
+    pub candidates: Candidates,
+    /// Room for searches to come.
+    #[expect(clippy::vec_box, reason = "it is the boxes that are used again")]
+    idle_searches: Vec<Box<Search>>,
 }
+
+/// The most searches that are kept without a request: as many as commonly are under way in one shard at a time.
+const IDLE_SEARCHES: usize = 64;
 
 impl Proxy {
     /// A proxy without transactions. `seed` is all its randomness.
@@ -75,16 +82,18 @@ impl Proxy {
             contexts: Contexts::default(),
             by_server: HashMap::new(),
             answered: HashMap::new(),
+            candidates: Candidates::default(),
+            idle_searches: Vec::new(),
         }
     }
 
-    /// Forwards a request on a server transaction of its own. The error is for a reply outside a transaction.
+    /// Forwards a request to [`Proxy::candidates`] on a server transaction of its own. The error is for a reply outside a
+    /// transaction.
     pub fn forward(&mut self, forwarding: Forwarding<'_>, now: Instant) -> Result<(), Reason> {
         let Forwarding {
             request,
             flow,
             key,
-            candidates,
             template,
             is_authenticated,
             ring_timeout,
@@ -94,35 +103,38 @@ impl Proxy {
             .engine
             .create_server(request, &flow, key, now)
             .ok_or(Reason::Overloaded)?;
+        if is_invite {
+            self.engine.respond_trying(server, request, flow.remote, now);
+        }
+        let mut search = self.idle_searches.pop().unwrap_or_default();
+        search.candidates.take(&mut self.candidates);
+        search.request = Some((request.detached(), template));
+        search.is_authenticated = is_authenticated;
+        search.ring_deadline = ring_timeout.map(|timeout| now + timeout);
         let id = self.contexts.reserve();
         self.by_server.insert(server, id);
         let context = ResponseContext {
             server,
-            request: request.detached(),
             flow,
+            via_port: request.top_via().and_then(|via| via.port),
             is_invite,
-            is_authenticated,
-            template,
-            branches: Vec::with_capacity(candidates.len()),
-            waiting: candidates.into_iter().collect(),
+            dialog: is_invite.then(|| dialog_hash(&self.engine, request)).flatten(),
             phase: Phase::Collecting,
-            best: None,
-            challenges: Vec::new(),
-            timer: None,
-            ring_deadline: ring_timeout.map(|timeout| now + timeout),
             has_server: true,
+            timer: None,
+            branches: SmallVec::with_capacity(search.candidates.list().len()),
+            answers: Vec::new(),
+            search: Some(search),
         };
-        if is_invite {
-            self.engine.respond_to(&context, 100, "Trying", now);
-        }
         self.contexts.fill(id, context);
         self.with(id, |engine, context| branches::advance(engine, id, context, now));
         Ok(())
     }
 
-    /// Forwards an ACK for a 2xx, which has no transaction (§16.11): to `candidate`'s way, and forgotten.
-    pub fn forward_ack(&mut self, request: &Message, flow: &Flow, candidate: targets::Candidate, template: &Template) {
-        self.engine.forward_stateless(request, flow, &candidate, template);
+    /// Forwards an ACK for a 2xx, which has no transaction (§16.11), to the first of [`Proxy::candidates`].
+    pub fn forward_ack(&mut self, request: &Message, flow: &Flow, template: &Template) {
+        self.engine.forward_stateless(request, flow, &self.candidates, template);
+        self.candidates.clear();
     }
 
     /// Cancels the branches of the INVITE on `server` (§16.10), unless it has its answer.
@@ -139,20 +151,19 @@ impl Proxy {
         });
     }
 
-    /// The candidate that answered the INVITE of this dialog, while its response context lives.
-    pub fn answered_by(&self, request: &Message) -> Option<targets::Candidate> {
-        let id = *self.answered.get(&dialog_hash(&self.engine, request)?)?;
-        let context = self.contexts.get(id)?;
-        let to_tag = request.to()?.tag()?;
-        let branch = context
-            .branches
-            .iter()
-            .find(|branch| branch.to_tag.as_deref() == Some(to_tag))?;
-        let mut candidate = branch.candidate.clone();
-        if let Some(target) = &branch.target {
-            candidate.way = Way::Token(target.clone());
-        }
-        Some(candidate)
+    /// Adds to the candidates who answered the INVITE of this dialog, while its response context lives. Returns whether
+    /// there is one.
+    pub fn add_answerer(&mut self, request: &Message) -> bool {
+        let found = || {
+            let id = *self.answered.get(&dialog_hash(&self.engine, request)?)?;
+            let to_tag = request.to()?.tag()?;
+            let answers = &self.contexts.get(id)?.answers;
+            answers.iter().find(|answer| *answer.to_tag == *to_tag)
+        };
+        let Some(answer) = found() else { return false };
+        let (uri, path) = answer.text.split_at(answer.uri_end);
+        self.candidates.add(uri, path, Way::Token(answer.target.clone()), 0);
+        true
     }
 
     /// A response (§16.7).
@@ -181,7 +192,7 @@ impl Proxy {
                     let is_answer = context.is_invite
                         && context.phase == Phase::Answered
                         && message.status().is_some_and(|status| status / 100 == 2);
-                    is_answer.then(|| dialog_hash(engine, &context.request)).flatten()
+                    context.dialog.filter(|_| is_answer)
                 });
                 if let Some(Some(hash)) = answered
                     && self.contexts.get(id).is_some()
@@ -301,14 +312,30 @@ impl Proxy {
         });
     }
 
-    /// Lets `act` work on a context, and forgets the context when it is over.
+    /// Lets `act` work on a context, then gives up what it does not need any more: its search, or all of it.
     fn with<T>(&mut self, id: ContextId, act: impl FnOnce(&mut Engine, &mut ResponseContext) -> T) -> Option<T> {
         let context = self.contexts.get_mut(id)?;
         let result = act(&mut self.engine, context);
-        if context.is_over() {
+        let is_over = context.is_over();
+        let search = match is_over {
+            true => context.search.take(),
+            false => context.take_ended_search(),
+        };
+        if let Some(search) = search {
+            self.put_away(id, search);
+        }
+        if is_over {
             self.forget(id);
         }
         Some(result)
+    }
+
+    fn put_away(&mut self, id: ContextId, mut search: Box<Search>) {
+        self.engine.copier.forget(id.user());
+        if self.idle_searches.len() < IDLE_SEARCHES {
+            search.clear();
+            self.idle_searches.push(search);
+        }
     }
 
     fn forget(&mut self, id: ContextId) {
@@ -319,8 +346,7 @@ impl Proxy {
         if let Some(timer) = context.timer {
             self.engine.transactions.disarm_user(timer);
         }
-        if context.is_invite
-            && let Some(hash) = dialog_hash(&self.engine, &context.request)
+        if let Some(hash) = context.dialog
             && self.answered.get(&hash) == Some(&id)
         {
             self.answered.remove(&hash);

@@ -1,47 +1,63 @@
 //! The response context (RFC 3261 §16.7–§16.9): the branches of one request, and which response its caller gets.
 
-use std::collections::VecDeque;
+use std::time::Instant;
 
+use smallvec::SmallVec;
+
+use super::forwarding::Template;
+use super::targets::Candidates;
 use crate::sip::hop::{Flow, Hop, Target};
 use crate::sip::message::Message;
 use crate::sip::message::header::HeaderName;
 use crate::sip::reason::Reason;
 use crate::sip::transaction::{ClientId, Kind, ServerId, TimerHandle};
 
-use super::forwarding::Template;
-use super::targets::Candidate;
-
-/// One request and the branches it was forwarded on.
+/// One request and the branches it was forwarded on: what has to be known until nothing can come any more.
 #[derive(Debug)]
 pub struct ResponseContext {
     /// The server transaction that the responses go to.
     pub server: ServerId,
-    /// The request as it came, on bytes of its own.
-    pub request: Message,
-    /// The way it came by.
+    /// The way the request came by.
     pub flow: Flow,
+    /// The port of its top Via, where replies go when the connection is gone.
+    pub via_port: Option<u16>,
     /// Whether it is an INVITE.
     pub is_invite: bool,
-    /// Whether its sender is authenticated, and may be told reasons.
-    pub is_authenticated: bool,
-    /// What is the same in all forwarded copies.
-    pub template: Template,
-    /// The branches started so far.
-    pub branches: Vec<Branch>,
-    /// Targets whose turn has not come: later groups of q, or beyond Max-Breadth.
-    pub waiting: VecDeque<Candidate>,
+    /// Of an INVITE, the hash of its Call-ID and From tag.
+    pub dialog: Option<u64>,
     /// How far the caller's answer has come.
     pub phase: Phase,
+    /// Whether the server transaction still exists.
+    pub has_server: bool,
+    /// Timer C, or the domain's ring timeout.
+    pub timer: Option<TimerHandle>,
+    /// The branches started so far.
+    pub branches: SmallVec<[Branch; 2]>,
+    /// Who has accepted an INVITE.
+    pub answers: Vec<Answer>,
+    /// What the branches are started and compared with; none when all have ended.
+    pub search: Option<Box<Search>>,
+}
+
+/// What has to be known of a request as long as a branch is open or may be started. It is most of what there is, and is
+/// used again for the next request.
+#[derive(Debug, Default)]
+pub struct Search {
+    /// The request as it came, on bytes of its own, and what is the same in all forwarded copies.
+    pub request: Option<(Message, Template)>,
+    /// Whether its sender is authenticated, and may be told reasons.
+    pub is_authenticated: bool,
+    /// Who is tried: first those whose branches have been started, in the same order; then those whose turn has not come:
+    /// later groups of q, or beyond Max-Breadth.
+    pub candidates: Candidates,
+    /// How the branches are getting on, in the same order.
+    pub attempts: SmallVec<[Attempt; 1]>,
     /// The best final response so far (§16.7 step 6).
     pub best: Option<Best>,
     /// Challenges of the branches that answered 401 or 407, as whole header lines (§16.7 step 7).
     pub challenges: Vec<u8>,
-    /// Timer C, or the domain's ring timeout.
-    pub timer: Option<TimerHandle>,
     /// When ringing ends whatever the branches say.
-    pub ring_deadline: Option<std::time::Instant>,
-    /// Whether the server transaction still exists.
-    pub has_server: bool,
+    pub ring_deadline: Option<Instant>,
 }
 
 /// How far the caller's answer has come.
@@ -59,29 +75,45 @@ pub enum Phase {
     Answered,
 }
 
-/// One branch.
+/// One branch: what has to be known of it to the end.
 #[derive(Debug)]
 pub struct Branch {
-    /// Who is tried.
-    pub candidate: Candidate,
     /// The client transaction, once there is one.
     pub client: Option<ClientId>,
     /// How far it has come.
     pub state: BranchState,
-    /// Where the request went last.
-    pub target: Option<Target>,
-    /// Places to try when the present one fails (RFC 3263 §4.3).
-    pub hops: VecDeque<Hop>,
-    /// Its share of Max-Breadth.
-    pub breadth: u32,
     /// Whether it is to be cancelled, and how far that has come.
     pub cancel: Cancel,
-    /// Whether the Contact has been resolved after its flow had failed.
-    pub has_fallen_back: bool,
-    /// The To tag of its 2xx.
-    pub to_tag: Option<Box<[u8]>>,
     /// Whether its client transaction still exists.
     pub is_live: bool,
+}
+
+/// What has to be known of a branch while it is open.
+#[derive(Debug)]
+pub struct Attempt {
+    /// Where the request went last.
+    pub target: Option<Target>,
+    /// Places to try when the present one fails (RFC 3263 §4.3), the next one last.
+    pub hops: Vec<Hop>,
+    /// Its share of Max-Breadth.
+    pub breadth: u32,
+    /// Whether the Contact has been resolved after its flow had failed.
+    pub has_fallen_back: bool,
+}
+
+/// Who has accepted an INVITE: where requests within the dialog go that come without a Route.
+#[derive(Debug)]
+pub struct Answer {
+    /// The branch.
+    pub branch: usize,
+    /// The To tag of its last 2xx.
+    pub to_tag: Box<[u8]>,
+    /// The Request-URI that it was reached with, and after it the Route values.
+    pub text: Box<[u8]>,
+    /// Where the Request-URI ends.
+    pub uri_end: usize,
+    /// Where it is.
+    pub target: Target,
 }
 
 /// How far a branch has come.
@@ -109,10 +141,10 @@ pub enum Cancel {
 }
 
 /// What a branch has brought in the end.
-#[derive(Clone, Debug)]
-pub enum Outcome {
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome<'a> {
     /// A response of the branch.
-    Response(Box<Message>),
+    Response(&'a Message),
     /// Nothing came in time: as good as 408.
     TimedOut,
     /// The next hop cannot be reached: as good as 503 (§16.9), or 430 for a dead flow.
@@ -132,32 +164,35 @@ pub enum Best {
     Terminated,
 }
 
+/// The place of a response in §16.7 step 6; the least is the best. Any real response beats a synthesized one.
+type Rank = (u8, u8);
+
+fn rank_of_status(status: u16, is_cancelled: bool) -> Rank {
+    let class = match status / 100 {
+        6 => 0,
+        class => class as u8,
+    };
+    let preference = match status {
+        487 if is_cancelled => 0,
+        401 | 407 => 1,
+        415 | 420 | 484 => 2,
+        // 16.7 step 6: a 503 means trouble of that hop, not of the call.
+        503 => 9,
+        // A branch that we cancelled says nothing of its own.
+        487 => 6,
+        408 => 5,
+        _ => 4,
+    };
+    (class, preference)
+}
+
 impl Best {
-    /// Its place in §16.7 step 6; the least is the best. Any real response beats a synthesized one.
-    fn rank(&self, is_cancelled: bool) -> (u8, u8, u16) {
+    fn rank(&self, is_cancelled: bool) -> Rank {
         match self {
-            Best::Real(message) => {
-                let status = message.status().unwrap_or(500);
-                let class = match status / 100 {
-                    6 => 0,
-                    class => class as u8,
-                };
-                let preference = match status {
-                    487 if is_cancelled => 0,
-                    401 | 407 => 1,
-                    415 | 420 | 484 => 2,
-                    // 16.7 step 6: a 503 means trouble of that hop, not of the call.
-                    503 => 9,
-                    // A branch that we cancelled says nothing of its own.
-                    487 => 6,
-                    408 => 5,
-                    _ => 4,
-                };
-                (class, preference, 0)
-            }
-            Best::Terminated => (7, 0, 0),
-            Best::Synthesized(Reason::Timeout) => (7, 1, 0),
-            Best::Synthesized(_) => (7, 2, 0),
+            Best::Real(message) => rank_of_status(message.status().unwrap_or(500), is_cancelled),
+            Best::Terminated => (7, 0),
+            Best::Synthesized(Reason::Timeout) => (7, 1),
+            Best::Synthesized(_) => (7, 2),
         }
     }
 }
@@ -181,7 +216,11 @@ impl ResponseContext {
     }
 
     /// Takes in what a branch has brought; the better of it and what there was stays.
-    pub fn consider(&mut self, outcome: Outcome) {
+    pub fn consider(&mut self, outcome: Outcome<'_>) {
+        let Some(search) = &mut self.search else { return };
+        let is_cancelled = self.phase == Phase::Cancelled;
+        let worst = (u8::MAX, u8::MAX);
+        let best = search.best.as_ref().map_or(worst, |best| best.rank(is_cancelled));
         let candidate = match outcome {
             Outcome::Response(message) => {
                 let status = message.status().unwrap_or(500);
@@ -189,34 +228,29 @@ impl ResponseContext {
                     Best::Synthesized(Reason::Timeout)
                 } else {
                     if matches!(status, 401 | 407) {
-                        self.keep_challenges(&message);
+                        search.keep_challenges(message);
                     }
-                    Best::Real(message)
+                    if rank_of_status(status, is_cancelled) >= best {
+                        return;
+                    }
+                    Best::Real(Box::new(message.detached()))
                 }
             }
-            Outcome::TimedOut if self.phase == Phase::Cancelled => Best::Terminated,
+            Outcome::TimedOut if is_cancelled => Best::Terminated,
             Outcome::TimedOut => Best::Synthesized(Reason::Timeout),
             Outcome::Unreachable => Best::Synthesized(Reason::NoBinding),
             Outcome::SilentAfterCancel if self.phase == Phase::RungOut => Best::Synthesized(Reason::Timeout),
             Outcome::SilentAfterCancel => Best::Terminated,
         };
-        let is_cancelled = self.phase == Phase::Cancelled;
-        let is_better = self
-            .best
-            .as_ref()
-            .is_none_or(|best| candidate.rank(is_cancelled) < best.rank(is_cancelled));
-        if is_better {
-            self.best = Some(candidate);
+        if candidate.rank(is_cancelled) < best {
+            search.best = Some(candidate);
         }
     }
 
     /// Whether every branch has brought what it will bring, and none is waiting.
     pub fn is_complete(&self) -> bool {
-        self.waiting.is_empty()
-            && self
-                .branches
-                .iter()
-                .all(|branch| branch.state == BranchState::Completed)
+        let is_waiting = self.search.as_ref().is_some_and(|search| search.is_waiting());
+        !is_waiting && self.has_ended()
     }
 
     /// Whether branches may still be started.
@@ -226,11 +260,59 @@ impl ResponseContext {
 
     /// Whether nothing can come any more, neither from the caller nor from a branch.
     pub fn is_over(&self) -> bool {
-        !self.has_server
-            && self
-                .branches
-                .iter()
-                .all(|branch| !branch.is_live && branch.state == BranchState::Completed)
+        !self.has_server && self.has_ended() && self.branches.iter().all(|branch| !branch.is_live)
+    }
+
+    /// The search, when it is over: the answer has been sent, and every branch has brought what it will bring.
+    pub fn take_ended_search(&mut self) -> Option<Box<Search>> {
+        let is_over = self.phase == Phase::Answered && self.search.is_some() && self.has_ended();
+        is_over.then(|| self.search.take()).flatten()
+    }
+
+    /// Notes that branch `index` has accepted with `to_tag`.
+    pub fn note_answer(&mut self, index: usize, to_tag: &[u8]) {
+        if let Some(answer) = self.answers.iter_mut().find(|answer| answer.branch == index) {
+            if *answer.to_tag != *to_tag {
+                answer.to_tag = to_tag.into();
+            }
+            return;
+        }
+        let Some(search) = &self.search else { return };
+        let (Some(candidate), Some(attempt)) = (search.candidates.list().get(index), search.attempts.get(index)) else {
+            return;
+        };
+        let Some(target) = attempt.target.clone() else { return };
+        let (uri, path) = (search.candidates.uri(candidate), search.candidates.path(candidate));
+        self.answers.push(Answer {
+            branch: index,
+            to_tag: to_tag.into(),
+            text: [uri, path].concat().into(),
+            uri_end: uri.len(),
+            target,
+        });
+    }
+
+    fn has_ended(&self) -> bool {
+        self.branches
+            .iter()
+            .all(|branch| branch.state == BranchState::Completed)
+    }
+}
+
+impl Search {
+    /// Whether there are candidates whose turn has not come.
+    pub fn is_waiting(&self) -> bool {
+        self.attempts.len() < self.candidates.list().len()
+    }
+
+    /// Forgets all, so that another request can have it.
+    pub fn clear(&mut self) {
+        self.request = None;
+        self.candidates.clear();
+        self.attempts.clear();
+        self.best = None;
+        self.challenges = Vec::new();
+        self.ring_deadline = None;
     }
 
     fn keep_challenges(&mut self, message: &Message) {

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::sip::domain::{Domain, ForkOrder};
@@ -12,17 +11,17 @@ use crate::sip::message::Message;
 use crate::sip::message::uri::Uri;
 use crate::sip::shared::Shared;
 
-/// Somebody to be tried.
+/// Somebody to be tried. Its texts are in the [`Candidates`] that it is one of.
 #[derive(Clone, Debug)]
 pub struct Candidate {
-    /// The Request-URI of the branch.
-    pub uri: Bytes,
-    /// Route values to be put first (a stored Path), joined by commas; perhaps empty.
-    pub path: Bytes,
-    /// The way to go: a flow, or resolution of the first Route or the Request-URI.
-    pub way: Way,
+    /// Where the Request-URI begins and ends in the text; the Route values follow it.
+    start: u32,
+    uri_end: u32,
+    path_end: u32,
     /// The group: those with a higher one are tried first.
     pub group: u16,
+    /// The way to go: a flow, or resolution of the first Route or the Request-URI.
+    pub way: Way,
 }
 
 /// How a candidate is reached.
@@ -36,39 +35,107 @@ pub enum Way {
     Resolve,
 }
 
-/// The candidates of one request.
-pub type Candidates = SmallVec<[Candidate; 2]>;
+/// The candidates of one request, in the order in which they are tried.
+#[derive(Clone, Debug, Default)]
+pub struct Candidates {
+    list: SmallVec<[Candidate; 1]>,
+    text: SmallVec<[u8; 160]>,
+}
 
-/// The bindings of `aor`, in groups by q when `domain` rings that way. `except` is the flow of a caller who calls
-/// their own AOR, to which the request does not go back.
-pub fn bindings(
+impl Candidates {
+    /// Adds one that is tried after the others: with `uri` as Request-URI, and `path` as Route values to be put first (a
+    /// stored Path), joined by commas; perhaps empty.
+    pub fn add(&mut self, uri: &[u8], path: &[u8], way: Way, group: u16) {
+        let start = self.text.len() as u32;
+        self.text.extend_from_slice(uri);
+        let uri_end = self.text.len() as u32;
+        self.text.extend_from_slice(path);
+        self.list.push(Candidate {
+            start,
+            uri_end,
+            path_end: self.text.len() as u32,
+            group,
+            way,
+        });
+    }
+
+    /// Has what `others` had, which then has none.
+    pub fn take(&mut self, others: &mut Candidates) {
+        self.clear();
+        self.text.extend_from_slice(&others.text);
+        self.list.extend(others.list.drain(..));
+        others.clear();
+    }
+
+    /// No candidates. What much text has allocated is given back.
+    pub fn clear(&mut self) {
+        self.list.clear();
+        self.text.clear();
+        if self.text.capacity() > TEXT_KEPT || self.list.capacity() > LIST_KEPT {
+            *self = Candidates::default();
+        }
+    }
+
+    /// All of them.
+    pub fn list(&self) -> &[Candidate] {
+        &self.list
+    }
+
+    /// One of them, to be changed.
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut Candidate> {
+        self.list.get_mut(index)
+    }
+
+    /// Forgets those from `index` on.
+    pub fn truncate(&mut self, index: usize) {
+        self.list.truncate(index);
+    }
+
+    /// The Request-URI of one of them.
+    pub fn uri(&self, candidate: &Candidate) -> &[u8] {
+        &self.text[candidate.start as usize..candidate.uri_end as usize]
+    }
+
+    /// The Route values of one of them, joined by commas; perhaps empty.
+    pub fn path(&self, candidate: &Candidate) -> &[u8] {
+        &self.text[candidate.uri_end as usize..candidate.path_end as usize]
+    }
+}
+
+/// Text and places that are kept for the next request.
+const TEXT_KEPT: usize = 4096;
+const LIST_KEPT: usize = 32;
+
+/// Adds the bindings of `aor` to `candidates`, in groups by q when `domain` rings that way. `except` is the flow of a
+/// caller who calls their own AOR, to which the request does not go back.
+pub fn add_bindings(
+    candidates: &mut Candidates,
     location: &Location,
     aor: &AddressOfRecord,
     domain: &Domain,
     except: Option<&Flow>,
     now: Instant,
-) -> Candidates {
-    let mut candidates = Candidates::new();
+) {
+    let first = candidates.list.len();
     location.lookup(aor, now, &mut |binding| {
-        if except == Some(&binding.flow()) {
+        let flow = binding.flow();
+        if except == Some(&flow) {
             return;
         }
-        candidates.push(Candidate {
-            uri: Bytes::copy_from_slice(binding.contact_uri()),
-            path: Bytes::copy_from_slice(binding.path()),
-            way: if binding.path().is_empty() {
-                Way::Flow(binding.flow())
-            } else {
-                Way::Resolve
-            },
-            group: match domain.fork {
-                ForkOrder::Parallel => 0,
-                ForkOrder::Priority => binding.q(),
-            },
-        });
+        let path = binding.path();
+        let way = match path.is_empty() {
+            true => Way::Flow(flow),
+            false => Way::Resolve,
+        };
+        let group = match domain.fork {
+            ForkOrder::Parallel => 0,
+            ForkOrder::Priority => binding.q(),
+        };
+        candidates.add(binding.contact_uri(), path, way, group);
     });
-    candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.group));
-    candidates
+    if domain.fork == ForkOrder::Priority {
+        candidates.list[first..].sort_by_key(|candidate| std::cmp::Reverse(candidate.group));
+    }
 }
 
 /// Notes that the binding by which `request` was to go over `flow` cannot be reached by it, so that it may give way to
@@ -80,16 +147,4 @@ pub fn mark_unreachable(shared: &Shared, request: &Message, flow: &Flow) {
     if let Some((aor, _)) = aor {
         shared.location.mark_unreachable(&aor, flow);
     }
-}
-
-/// What lies elsewhere: found by resolving the first Route or `uri` itself.
-pub fn elsewhere(uri: &[u8]) -> Candidates {
-    let mut candidates = Candidates::new();
-    candidates.push(Candidate {
-        uri: Bytes::copy_from_slice(uri),
-        path: Bytes::new(),
-        way: Way::Resolve,
-        group: 0,
-    });
-    candidates
 }

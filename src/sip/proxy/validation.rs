@@ -25,7 +25,10 @@ pub struct Reach {
 }
 
 /// The end of our branches, by which a request is known that has been here before.
-pub type LoopPart = [u8; 17];
+pub type LoopPart = [u8; 1 + HEX_LENGTH];
+
+/// The digits of a hash.
+pub const HEX_LENGTH: usize = 16;
 
 /// Checks `request` in the order of §16.3: syntax of the Request-URI, its scheme, Max-Forwards, loops, Proxy-Require;
 /// then Max-Breadth.
@@ -120,11 +123,19 @@ fn contains(line: &[u8], part: &LoopPart) -> bool {
 }
 
 fn loop_part(hash: u64) -> LoopPart {
-    let mut part = [b'-'; 17];
-    for (index, digit) in part[1..].iter_mut().enumerate() {
-        *digit = b"0123456789abcdef"[(hash >> (60 - 4 * index)) as usize & 15];
-    }
+    let mut part = [b'-'; 1 + HEX_LENGTH];
+    part[1..].copy_from_slice(&hex(hash));
     part
+}
+
+/// A hash in hexadecimal digits.
+pub fn hex(hash: u64) -> [u8; HEX_LENGTH] {
+    let mut text = [0; HEX_LENGTH];
+    for (byte, digits) in hash.to_be_bytes().iter().zip(text.chunks_exact_mut(2)) {
+        digits[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
+        digits[1] = b"0123456789abcdef"[usize::from(byte & 15)];
+    }
+    text
 }
 
 /// The host part of `value`'s address, when it is one.

@@ -81,12 +81,11 @@ impl Server {
         Ok(())
     }
 
-    /// Whether `request` is from the AOR that `uri` means.
-    pub(super) fn is_own_aor(&self, request: &Message, uri: &Uri<'_>) -> bool {
-        let domains = &self.shared.settings.domains;
+    /// Whether `request` is from `aor`.
+    pub(super) fn is_from(&self, request: &Message, aor: &AddressOfRecord) -> bool {
         let from = request.from().and_then(|from| Uri::parse(from.uri).ok());
-        let from = from.and_then(|from| AddressOfRecord::new(&from, domains));
-        from.is_some() && from.map(|(aor, _)| aor) == AddressOfRecord::new(uri, domains).map(|(aor, _)| aor)
+        let from = from.and_then(|from| AddressOfRecord::new(&from, &self.shared.settings.domains));
+        from.is_some_and(|(from, _)| from == *aor)
     }
 
     /// Refuses: on a transaction and with the reason to those who are authenticated, else without keeping anything.

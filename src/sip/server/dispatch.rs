@@ -1,6 +1,7 @@
 //! What a new request is, and what becomes of it.
 
 use super::{Prepared, Refused, Server};
+use crate::sip::hop::Target;
 use crate::sip::location::AddressOfRecord;
 use crate::sip::message::Message;
 use crate::sip::message::method::Method;
@@ -8,13 +9,12 @@ use crate::sip::message::uri::Uri;
 use crate::sip::proxy::authorization::{Caller, Presented, authorize};
 use crate::sip::proxy::forwarding::Template;
 use crate::sip::proxy::routing::{self, Routing};
-use crate::sip::proxy::targets::{Candidate, Way};
+use crate::sip::proxy::targets::{Candidates, Way};
 use crate::sip::proxy::validation::{Reach, validate};
 use crate::sip::proxy::{Forwarding, targets};
 use crate::sip::reason::{Extra, Reason, Refusal};
 use crate::sip::shared::Shared;
 use crate::sip::transaction::ServerKey;
-use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -27,6 +27,7 @@ impl Server {
             self.check_stopping(prepared)?;
             return self.register(prepared, key, now);
         }
+        self.proxy.candidates.clear();
         let reach = match validate(&self.shared, request) {
             Ok(reach) => reach,
             // RFC 3261 §11: whoever holds an OPTIONS whose hops have run out may answer it as if it were for them.
@@ -38,14 +39,13 @@ impl Server {
         };
         let routing = routing::preprocess(&self.shared, request);
         if let Some((sides, sender)) = &routing.token {
-            let candidate = in_dialog(request, &routing, Way::Token(sides.other(*sender).clone()));
+            add_in_dialog(&mut self.proxy.candidates, request, &routing, sides.other(*sender));
             let caller = Caller {
                 is_authenticated: true,
                 domain: Default::default(),
             };
             let template = template(reach, &routing, &prepared.presented, None);
-            let candidates = [candidate].into_iter().collect();
-            return Ok(self.forward(prepared, key, candidates, template, &caller, None, now)?);
+            return Ok(self.forward(prepared, key, template, &caller, None, now)?);
         }
         self.check_stopping(prepared)?;
         let uri = Uri::parse(request.request_uri()).map_err(|_| Refusal::from(Reason::Malformed))?;
@@ -53,7 +53,10 @@ impl Server {
         {
             return self.answer_here(request, flow, key);
         }
-        if matches!(request.method(), Method::Subscribe | Method::Publish) && self.is_own_aor(request, &uri) {
+        if matches!(request.method(), Method::Subscribe | Method::Publish)
+            && AddressOfRecord::new(&uri, &self.shared.settings.domains)
+                .is_some_and(|(aor, _)| self.is_from(request, &aor))
+        {
             return Err(Refusal {
                 reason: Reason::MethodNotServed,
                 extra: Extra::Allow,
@@ -108,15 +111,8 @@ impl Server {
             if !caller.is_authenticated {
                 return Err(Reason::RelayDenied.into());
             }
-            return self.forward(
-                prepared,
-                key,
-                targets::elsewhere(uri.bytes),
-                template,
-                caller,
-                None,
-                now,
-            );
+            self.proxy.candidates.add(uri.bytes, &[], Way::Resolve, 0);
+            return self.forward(prepared, key, template, caller, None, now);
         }
         let shared = self.shared.clone();
         let Some((aor, domain)) = AddressOfRecord::new(uri, &shared.settings.domains) else {
@@ -126,29 +122,16 @@ impl Server {
             if !caller.is_authenticated {
                 return Err(Reason::RelayDenied.into());
             }
-            return self.forward(
-                prepared,
-                key,
-                targets::elsewhere(uri.bytes),
-                template,
-                caller,
-                None,
-                now,
-            );
+            self.proxy.candidates.add(uri.bytes, &[], Way::Resolve, 0);
+            return self.forward(prepared, key, template, caller, None, now);
         };
-        let answering = if has_to_tag {
-            self.proxy.answered_by(request)
-        } else {
-            None
-        };
-        let candidates = match answering {
-            Some(candidate) => [candidate].into_iter().collect(),
-            None => {
-                let own = !has_to_tag && self.is_own_aor(request, uri);
-                targets::bindings(&shared.location, &aor, domain, own.then_some(&prepared.flow), now)
-            }
-        };
-        if candidates.is_empty() {
+        if !has_to_tag || !self.proxy.add_answerer(request) {
+            let own = !has_to_tag && self.is_from(request, &aor);
+            let except = own.then_some(&prepared.flow);
+            let candidates = &mut self.proxy.candidates;
+            targets::add_bindings(candidates, &shared.location, &aor, domain, except, now);
+        }
+        if self.proxy.candidates.list().is_empty() {
             let is_known = uri
                 .user_unescaped()
                 .is_some_and(|user| domain.users.find(&user).is_some());
@@ -160,15 +143,14 @@ impl Server {
             };
             return Err(reason.into());
         }
-        self.forward(prepared, key, candidates, template, caller, domain.ring_timeout, now)
+        self.forward(prepared, key, template, caller, domain.ring_timeout, now)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of a forwarding")]
+    /// Forwards to the proxy's candidates.
     fn forward(
         &mut self,
         prepared: &Prepared,
         key: &ServerKey,
-        candidates: targets::Candidates,
         template: Template,
         caller: &Caller,
         ring_timeout: Option<Duration>,
@@ -178,7 +160,6 @@ impl Server {
             request: &prepared.message,
             flow: prepared.flow,
             key,
-            candidates,
             template,
             is_authenticated: caller.is_authenticated,
             ring_timeout,
@@ -189,15 +170,10 @@ impl Server {
     }
 }
 
-/// The candidate of a request within a dialog: its Request-URI as it came, and the way that the token names.
-pub(super) fn in_dialog(request: &Message, routing: &Routing, way: Way) -> Candidate {
+/// Adds the candidate of a request within a dialog: its Request-URI as it came, and the way that the token names.
+pub(super) fn add_in_dialog(candidates: &mut Candidates, request: &Message, routing: &Routing, target: &Target) {
     let uri = routing.restored_uri.as_deref().unwrap_or(request.request_uri());
-    Candidate {
-        uri: Bytes::copy_from_slice(uri),
-        path: Bytes::new(),
-        way,
-        group: 0,
-    }
+    candidates.add(uri, &[], Way::Token(target.clone()), 0);
 }
 
 pub(super) fn template(reach: Reach, routing: &Routing, presented: &Presented, record: Option<Arc<str>>) -> Template {

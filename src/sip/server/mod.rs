@@ -24,13 +24,12 @@ use crate::sip::proxy::Proxy;
 use crate::sip::proxy::authorization::{self, Presented};
 use crate::sip::proxy::engine::acknowledges_refusal;
 use crate::sip::proxy::routing;
-use crate::sip::proxy::targets::Way;
 use crate::sip::proxy::validation::validate;
 use crate::sip::reason::{Reason, Refusal};
 use crate::sip::resolution::{QueryId, Question};
 use crate::sip::shared::Shared;
 use crate::sip::transaction::{Cancelled, Received, ServerKey};
-use dispatch::{in_dialog, template};
+use dispatch::{add_in_dialog, template};
 
 /// What a shard is told.
 #[derive(Debug)]
@@ -288,20 +287,20 @@ impl Server {
             return;
         };
         let routing = routing::preprocess(&self.shared, request);
-        let candidate = match &routing.token {
-            Some((sides, sender)) => in_dialog(request, &routing, Way::Token(sides.other(*sender).clone())),
+        self.proxy.candidates.clear();
+        match &routing.token {
+            Some((sides, sender)) => {
+                add_in_dialog(&mut self.proxy.candidates, request, &routing, sides.other(*sender));
+            }
             None if routing.own_routes > 0 || routing.has_further_route => return,
-            None => match self.proxy.answered_by(request) {
-                Some(candidate) => candidate,
-                None => return,
-            },
-        };
-        self.proxy.forward_ack(
-            request,
-            flow,
-            candidate,
-            &template(reach, &routing, &Presented::Nothing, None),
-        );
+            None => {
+                if !self.proxy.add_answerer(request) {
+                    return;
+                }
+            }
+        }
+        let template = template(reach, &routing, &Presented::Nothing, None);
+        self.proxy.forward_ack(request, flow, &template);
     }
 
     /// RFC 3261 §9.2, §16.10: the CANCEL is answered at once, whatever becomes of its INVITE.
