@@ -1,72 +1,121 @@
 //! The requests that a client transaction makes from the one it sent: the ACK to a 300-699 (RFC 3261 §17.1.1.3) and
 //! the CANCEL (§9.1).
 
-use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::sip::message::Message;
+use crate::sip::message::address::split_values;
 use crate::sip::message::header::HeaderName;
-use crate::sip::message::limits::Limits;
-
-/// Our own requests have passed the limits before they grew by what a proxy adds.
-const UNLIMITED: Limits = Limits {
-    message_size: Limits::MESSAGE_SIZE_MAX,
-    headers: usize::MAX,
-    line_length: usize::MAX,
-    vias: usize::MAX,
-};
 
 /// The ACK to `response`, a 300-699 to the INVITE `request`. `None`: what was sent is no readable request.
-pub(super) fn ack(request: Box<[u8]>, response: &Message) -> Option<Box<[u8]>> {
-    let request = Message::parse(Bytes::from(request), &UNLIMITED).ok()?;
+pub(super) fn ack(request: &[u8], response: &Message) -> Option<Box<[u8]>> {
     // "The To header field in the ACK MUST equal the To header field in the response being acknowledged."
-    write(&request, b"ACK", response.header(HeaderName::To)?, None)
+    Some(write(
+        &Parts::read(request)?,
+        b"ACK",
+        response.header(HeaderName::To)?,
+        None,
+    ))
 }
 
 /// The CANCEL of the INVITE `request`, with a Reason (RFC 3326) where one is known.
 pub(super) fn cancel(request: &[u8], reason: Option<&[u8]>) -> Option<Box<[u8]>> {
-    let request = Message::parse(Bytes::copy_from_slice(request), &UNLIMITED).ok()?;
-    write(&request, b"CANCEL", request.header(HeaderName::To)?, reason)
+    let parts = Parts::read(request)?;
+    Some(write(&parts, b"CANCEL", parts.to, reason))
+}
+
+/// What both take over of the request.
+struct Parts<'a> {
+    uri: &'a [u8],
+    /// The topmost value.
+    via: &'a [u8],
+    routes: SmallVec<[&'a [u8]; 4]>,
+    from: &'a [u8],
+    to: &'a [u8],
+    call_id: &'a [u8],
+    /// The digits of CSeq.
+    number: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    /// Finds them in one pass. The request is one that we have written, of one that was whole.
+    fn read(request: &'a [u8]) -> Option<Parts<'a>> {
+        let (start, mut rest) = split_line(request)?;
+        let uri_start = memchr::memchr(b' ', start)? + 1;
+        let uri_end = memchr::memrchr(b' ', start)?;
+        let (mut via, mut from, mut to, mut call_id, mut cseq) = (None, None, None, None, None);
+        let mut routes = SmallVec::new();
+        while let Some((line, next)) = split_line(rest).filter(|(line, _)| !line.is_empty()) {
+            rest = next;
+            let colon = memchr::memchr(b':', line)?;
+            let value = line[colon + 1..].trim_ascii();
+            let place = match HeaderName::from_bytes(line[..colon].trim_ascii_end()) {
+                HeaderName::Via => &mut via,
+                HeaderName::From => &mut from,
+                HeaderName::To => &mut to,
+                HeaderName::CallId => &mut call_id,
+                HeaderName::CSeq => &mut cseq,
+                HeaderName::Route => {
+                    routes.push(value);
+                    continue;
+                }
+                _ => continue,
+            };
+            place.get_or_insert(value);
+        }
+        let cseq = cseq?;
+        let digits = cseq.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        Some(Parts {
+            uri: start.get(uri_start..uri_end)?,
+            via: split_values(via?).next()?,
+            routes,
+            from: from?,
+            to: to?,
+            call_id: call_id?,
+            number: &cseq[..digits],
+        })
+    }
+}
+
+/// The first line, with those that continue it (RFC 3261 §7.3.1), without its end; and what follows.
+fn split_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut end = 0;
+    loop {
+        end += memchr::memchr(b'\n', &text[end..])? + 1;
+        let is_empty = end <= 2;
+        if is_empty || !matches!(text.get(end), Some(b' ' | b'\t')) {
+            let line = &text[..end - 1];
+            return Some((line.strip_suffix(b"\r").unwrap_or(line), &text[end..]));
+        }
+    }
 }
 
 /// Both take over Request-URI, Call-ID, From and the number of CSeq, the top Via as their only one, and "MUST have
 /// the same Route header fields" as the request.
-fn write(request: &Message, method: &[u8], to: &[u8], reason: Option<&[u8]>) -> Option<Box<[u8]>> {
-    let via = request.values(HeaderName::Via).next()?;
-    let number = request.cseq()?.number.to_string();
-    let mut out = Vec::with_capacity(request.bytes().len());
-    out.extend_from_slice(method);
-    out.push(b' ');
-    out.extend_from_slice(request.request_uri());
-    out.extend_from_slice(b" SIP/2.0\r\n");
-    header(&mut out, "Via", &[via]);
-    header(&mut out, "Max-Forwards", &[b"70"]);
-    for route in request.lines(HeaderName::Route) {
-        header(&mut out, "Route", &[route]);
+fn write(parts: &Parts<'_>, method: &[u8], to: &[u8], reason: Option<&[u8]>) -> Box<[u8]> {
+    let mut pieces: SmallVec<[&[u8]; 48]> = SmallVec::new();
+    pieces.extend([method, b" ", parts.uri, b" SIP/2.0\r\nVia: ", parts.via]);
+    pieces.push(b"\r\nMax-Forwards: 70");
+    for route in &parts.routes {
+        pieces.extend([b"\r\nRoute: ", *route]);
     }
-    header(&mut out, "From", &[request.header(HeaderName::From)?]);
-    header(&mut out, "To", &[to]);
-    header(&mut out, "Call-ID", &[request.call_id()]);
-    header(&mut out, "CSeq", &[number.as_bytes(), b" ", method]);
+    pieces.extend([b"\r\nFrom: ", parts.from, b"\r\nTo: ", to]);
+    pieces.extend([b"\r\nCall-ID: ", parts.call_id]);
+    pieces.extend([b"\r\nCSeq: ", parts.number, b" ", method]);
     if let Some(reason) = reason {
-        header(&mut out, "Reason", &[reason]);
+        pieces.extend([b"\r\nReason: ", reason]);
     }
-    header(&mut out, "Content-Length", &[b"0"]);
-    out.extend_from_slice(b"\r\n");
-    Some(out.into_boxed_slice())
-}
-
-fn header(out: &mut Vec<u8>, name: &str, value: &[&[u8]]) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    for part in value {
-        out.extend_from_slice(part);
-    }
-    out.extend_from_slice(b"\r\n");
+    pieces.push(b"\r\nContent-Length: 0\r\n\r\n");
+    pieces.concat().into_boxed_slice()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use bytes::Bytes;
+
+    use crate::sip::message::limits::Limits;
 
     const INVITE: &[u8] = b"INVITE sip:bob@192.0.2.4:5061;transport=udp SIP/2.0\r\n\
         Via: SIP/2.0/UDP proxy.example.com;branch=z9hG4bK1-2, SIP/2.0/TCP 192.0.2.9;branch=z9hG4bKx\r\n\
@@ -94,7 +143,7 @@ mod tests {
     #[test]
     fn the_ack_has_the_to_of_the_response_and_the_rest_of_the_request() {
         let response = Message::parse(Bytes::from_static(BUSY), &Limits::default()).unwrap();
-        let ack = ack(INVITE.into(), &response).unwrap();
+        let ack = ack(INVITE, &response).unwrap();
         let expected = "ACK sip:bob@192.0.2.4:5061;transport=udp SIP/2.0\r\n\
             Via: SIP/2.0/UDP proxy.example.com;branch=z9hG4bK1-2\r\n\
             Max-Forwards: 70\r\n\
@@ -128,7 +177,7 @@ mod tests {
     #[test]
     fn of_what_is_no_request_nothing_is_made() {
         let response = Message::parse(Bytes::from_static(BUSY), &Limits::default()).unwrap();
-        assert_eq!(ack(b"junk"[..].into(), &response), None);
+        assert_eq!(ack(b"junk", &response), None);
         assert_eq!(cancel(b"", None), None);
     }
 }

@@ -146,7 +146,7 @@ fn accepted(timing: &Timing, now: Instant) -> InviteClient {
 
 /// Completed with its ACK. Where the ACK cannot be made there is none to send, now or again.
 fn completed(request: Box<[u8]>, response: &Message, timing: &Timing, now: Instant) -> (InviteClient, Action) {
-    let Some(ack) = follow_up::ack(request, response) else {
+    let Some(ack) = follow_up::ack(&request, response) else {
         return (InviteClient::Terminated, Action::Deliver);
     };
     // Timer D of zero is left to fire at once, so that the table can send the ACK of this state first.
