@@ -56,15 +56,15 @@ impl KeyHasher {
                 (rfc2543_parts(request), Some(to_tag.unwrap_or_default()))
             }
         };
-        let shared = parts.len();
-        put(&mut parts, own);
         if let Some(to_tag) = to_tag {
             put(&mut parts, to_tag);
         }
+        let shared = parts.len();
+        parts.extend_from_slice(own);
         let key = self.hasher.hash(&parts);
         let cancelled = (own == b"CANCEL").then(|| {
             parts.truncate(shared);
-            put(&mut parts, b"INVITE");
+            parts.extend_from_slice(b"INVITE");
             self.hasher.hash(&parts)
         });
         ServerKey { own: key, cancelled }
@@ -83,13 +83,16 @@ impl KeyHasher {
 
 /// RFC 3261: branch and sent-by of the top Via.
 fn branch_parts(via: &Via<'_>) -> Parts {
+    let branch = via.branch().unwrap_or_default();
+    let mut head = [0; 11];
+    head[1..3].copy_from_slice(&via.port.unwrap_or(0).to_le_bytes());
+    head[3..7].copy_from_slice(&(via.host_bytes.len() as u32).to_le_bytes());
+    head[7..].copy_from_slice(&(branch.len() as u32).to_le_bytes());
     let mut parts = Parts::new();
-    parts.push(0);
-    put(&mut parts, via.branch().unwrap_or_default());
-    let host = parts.len() + LENGTH;
-    put(&mut parts, via.host_bytes);
-    parts[host..].make_ascii_lowercase();
-    parts.extend_from_slice(&via.port.unwrap_or(0).to_le_bytes());
+    parts.extend_from_slice(&head);
+    parts.extend_from_slice(via.host_bytes);
+    parts[head.len()..].make_ascii_lowercase();
+    parts.extend_from_slice(branch);
     parts
 }
 
@@ -114,14 +117,11 @@ fn is_unique(via: &Via<'_>) -> bool {
         .is_some_and(|rest| !rest.is_empty())
 }
 
-/// With its length, so that what stands in one part cannot pass for the next.
+/// With its length, so that what stands in one part cannot pass for the next. The method, which is the last, needs none.
 fn put(parts: &mut Parts, part: &[u8]) {
     parts.extend_from_slice(&(part.len() as u32).to_le_bytes());
     parts.extend_from_slice(part);
 }
-
-/// Bytes of a part's length.
-const LENGTH: usize = 4;
 
 #[cfg(test)]
 mod tests {
