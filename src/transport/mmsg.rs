@@ -115,13 +115,13 @@ struct Control([u8; CONTROL]);
 /// Addresses of either family; the larger of the two has room for both.
 type Name = libc::sockaddr_in6;
 
-/// The buffers of a recvmmsg call.
+/// The buffers of a recvmmsg call. The vectors and headers point into the others, of which none grows or is replaced.
 pub struct ReceiveBatch {
-    payloads: Box<[u8]>,
-    names: Box<[Name]>,
-    controls: Box<[Control]>,
-    vectors: Box<[libc::iovec]>,
-    headers: Box<[libc::mmsghdr]>,
+    payloads: Vec<u8>,
+    names: Vec<Name>,
+    controls: Vec<Control>,
+    vectors: Vec<libc::iovec>,
+    headers: Vec<libc::mmsghdr>,
     offered: usize,
     filled: usize,
 }
@@ -138,38 +138,48 @@ pub enum Drained {
 impl ReceiveBatch {
     /// Buffers for [`BATCH`] datagrams. What no datagram has touched yet costs address space only.
     pub fn new() -> ReceiveBatch {
-        ReceiveBatch {
-            payloads: vec![0; STRIDE * BATCH].into_boxed_slice(),
-            names: vec![empty_name(); BATCH].into_boxed_slice(),
-            controls: vec![Control([0; CONTROL]); BATCH].into_boxed_slice(),
-            vectors: vec![empty_vector(); BATCH].into_boxed_slice(),
-            headers: vec![empty_header(); BATCH].into_boxed_slice(),
+        let mut batch = ReceiveBatch {
+            payloads: vec![0; STRIDE * BATCH],
+            names: vec![empty_name(); BATCH],
+            controls: vec![Control([0; CONTROL]); BATCH],
+            vectors: vec![empty_vector(); BATCH],
+            headers: vec![empty_header(); BATCH],
             offered: BATCH,
             filled: 0,
+        };
+        let slots = batch.payloads.chunks_exact_mut(STRIDE);
+        for (vector, slot) in batch.vectors.iter_mut().zip(slots) {
+            vector.iov_base = slot.as_mut_ptr().cast();
+            vector.iov_len = SLOT;
+        }
+        join(&mut batch.headers, &mut batch.names, &mut batch.vectors);
+        for (header, control) in batch.headers.iter_mut().zip(&mut batch.controls) {
+            header.msg_hdr.msg_control = ptr::from_mut(control).cast();
+        }
+        batch.offer(BATCH);
+        batch
+    }
+
+    /// Says again how much room the first `count` names and control buffers have, where the kernel has written how much
+    /// of it is used.
+    fn offer(&mut self, count: usize) {
+        for header in self.headers.iter_mut().take(count) {
+            header.msg_hdr.msg_namelen = mem::size_of::<Name>() as libc::socklen_t;
+            header.msg_hdr.msg_controllen = CONTROL as _;
+            header.msg_hdr.msg_flags = 0;
         }
     }
 
     /// Receives what is there without waiting, at most [`BATCH`] datagrams, and says how many they are; they are read
     /// with [`ReceiveBatch::iter`].
     pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<(usize, Drained)> {
+        // One more, in case that the kernel began with it and gave it up.
+        self.offer(self.filled + 1);
         self.offered = if self.filled < SMALL_BATCH { SMALL_BATCH } else { BATCH };
         self.filled = 0;
-        for index in 0..self.offered {
-            self.vectors[index] = libc::iovec {
-                iov_base: self.payloads[index * STRIDE..][..SLOT].as_mut_ptr().cast(),
-                iov_len: SLOT,
-            };
-            let header = &mut self.headers[index].msg_hdr;
-            header.msg_name = ptr::from_mut(&mut self.names[index]).cast();
-            header.msg_namelen = mem::size_of::<Name>() as libc::socklen_t;
-            header.msg_iov = ptr::from_mut(&mut self.vectors[index]);
-            header.msg_iovlen = 1;
-            header.msg_control = ptr::from_mut(&mut self.controls[index]).cast();
-            header.msg_controllen = CONTROL as _;
-            header.msg_flags = 0;
-        }
-        // SAFETY: each of the offered headers points to a name, a vector and a control buffer of `self` whose lengths it states, the
-        // vectors to disjoint slots of `self.payloads`; nothing else has access to them during the call.
+        // SAFETY: each header points to a name, a vector and a control buffer of `self` whose lengths it states, the
+        // vectors to disjoint slots of `self.payloads`; the heap that they are in stays where it is when `self` is
+        // moved, and nothing else has access to it during the call.
         let count = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -210,23 +220,25 @@ impl Default for ReceiveBatch {
     }
 }
 
-/// The buffers of a sendmmsg call.
+/// The buffers of a sendmmsg call. The headers point into the others, of which none grows or is replaced.
 pub struct SendBatch {
-    names: Box<[Name]>,
-    controls: Box<[Control]>,
-    vectors: Box<[libc::iovec]>,
-    headers: Box<[libc::mmsghdr]>,
+    names: Vec<Name>,
+    controls: Vec<Control>,
+    vectors: Vec<libc::iovec>,
+    headers: Vec<libc::mmsghdr>,
 }
 
 impl SendBatch {
     /// Buffers for [`BATCH`] datagrams.
     pub fn new() -> SendBatch {
-        SendBatch {
-            names: vec![empty_name(); BATCH].into_boxed_slice(),
-            controls: vec![Control([0; CONTROL]); BATCH].into_boxed_slice(),
-            vectors: vec![empty_vector(); BATCH].into_boxed_slice(),
-            headers: vec![empty_header(); BATCH].into_boxed_slice(),
-        }
+        let mut batch = SendBatch {
+            names: vec![empty_name(); BATCH],
+            controls: vec![Control([0; CONTROL]); BATCH],
+            vectors: vec![empty_vector(); BATCH],
+            headers: vec![empty_header(); BATCH],
+        };
+        join(&mut batch.headers, &mut batch.names, &mut batch.vectors);
+        batch
     }
 
     /// Sends the first of `datagrams`, at most [`BATCH`], without waiting, and says how many went. An error speaks of
@@ -236,27 +248,26 @@ impl SendBatch {
         socket: BorrowedFd<'_>,
         datagrams: impl Iterator<Item = Outgoing<'a>>,
     ) -> io::Result<usize> {
+        let headers = self.headers.iter_mut().map(|header| &mut header.msg_hdr);
+        let slots = headers
+            .zip(&mut self.names)
+            .zip(&mut self.vectors)
+            .zip(&mut self.controls);
         let mut count = 0;
-        for (index, datagram) in datagrams.take(BATCH).enumerate() {
-            self.vectors[index] = libc::iovec {
-                // The kernel only reads from it.
-                iov_base: datagram.payload.as_ptr().cast_mut().cast(),
-                iov_len: datagram.payload.len(),
-            };
-            let header = &mut self.headers[index].msg_hdr;
-            header.msg_namelen = write_name(&mut self.names[index], datagram.remote);
-            header.msg_name = ptr::from_mut(&mut self.names[index]).cast();
-            header.msg_iov = ptr::from_mut(&mut self.vectors[index]);
-            header.msg_iovlen = 1;
-            header.msg_flags = 0;
-            write_control(header, &mut self.controls[index], datagram.local);
-            count = index + 1;
+        for ((((header, name), vector), control), datagram) in slots.zip(datagrams) {
+            // The kernel only reads from it.
+            vector.iov_base = datagram.payload.as_ptr().cast_mut().cast();
+            vector.iov_len = datagram.payload.len();
+            header.msg_namelen = write_name(name, datagram.remote);
+            write_control(header, control, datagram.local);
+            count += 1;
         }
         if count == 0 {
             return Ok(0);
         }
         // SAFETY: the first `count` headers point to names, vectors and control buffers of `self` whose lengths they
-        // state, and the vectors to payloads that outlive the call by `'a`.
+        // state, in heap that stays where it is when `self` is moved, and the vectors to payloads that outlive the call
+        // by `'a`.
         let sent = unsafe {
             libc::sendmmsg(
                 socket.as_raw_fd(),
@@ -272,6 +283,15 @@ impl SendBatch {
 impl Default for SendBatch {
     fn default() -> SendBatch {
         SendBatch::new()
+    }
+}
+
+/// Lets each header point to its name and its vector.
+fn join(headers: &mut [libc::mmsghdr], names: &mut [Name], vectors: &mut [libc::iovec]) {
+    for ((header, name), vector) in headers.iter_mut().zip(names).zip(vectors) {
+        header.msg_hdr.msg_name = ptr::from_mut(name).cast();
+        header.msg_hdr.msg_iov = ptr::from_mut(vector);
+        header.msg_hdr.msg_iovlen = 1;
     }
 }
 
