@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// How exactly timers are kept.
-const TICK: Duration = Duration::from_millis(TICK_MILLIS);
 const TICK_MILLIS: u64 = 10;
+const TICKS_PER_SEC: u64 = 1000 / TICK_MILLIS;
 
 /// The tick that never comes.
 const NEVER: u64 = u64::MAX;
@@ -53,6 +53,10 @@ impl Deadlines {
     /// lock, so that the deadline of an earlier run never replaces that of a later one.
     pub fn set(&self, shard: usize, deadline: Option<Instant>) {
         let deadline = deadline.map_or(NEVER, |deadline| self.tick_after(deadline));
+        // Whoever set the same one before has seen to the owner; the lock shows us what they wrote.
+        if deadline == self.shards[shard].0.load(Ordering::Relaxed) {
+            return;
+        }
         self.shards[shard].0.store(deadline, Ordering::SeqCst);
         let owner = &self.owners[shard % self.owners.len()];
         if deadline < owner.sleeps_until.load(Ordering::SeqCst)
@@ -101,12 +105,13 @@ impl Deadlines {
     }
 
     fn tick_before(&self, now: Instant) -> u64 {
-        (now.saturating_duration_since(self.start).as_millis() / TICK.as_millis()) as u64
+        let since = now.saturating_duration_since(self.start);
+        since.as_secs() * TICKS_PER_SEC + u64::from(since.subsec_millis()) / TICK_MILLIS
     }
 
     fn tick_after(&self, deadline: Instant) -> u64 {
         let since = deadline.saturating_duration_since(self.start);
-        since.as_nanos().div_ceil(TICK.as_nanos()) as u64
+        since.as_secs() * TICKS_PER_SEC + u64::from(since.subsec_nanos()).div_ceil(TICK_MILLIS * 1_000_000)
     }
 }
 
