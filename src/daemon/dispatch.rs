@@ -11,7 +11,8 @@ use tracing::{debug, trace};
 
 use super::node::{Job, Node};
 use crate::sip::hop::{ConnectionId, Flow, Hop, Target, Transport};
-use crate::sip::server::{self, Input, Origin, Output};
+use crate::sip::message::Message;
+use crate::sip::server::{self, Input, Origin, Output, Prepared};
 use crate::transport::table::{ToHop, Unwritable};
 use crate::transport::udp::{Datagram, UdpListener};
 use crate::transport::{Arrival, Handler};
@@ -30,7 +31,7 @@ pub struct Dispatch {
 /// Buffers that are empty between two calls.
 #[derive(Default)]
 struct Scratch {
-    inputs: Vec<Option<Input>>,
+    inputs: Vec<Input>,
     /// The shard and the place in `inputs` of each.
     order: Vec<(u16, u32)>,
     outputs: Vec<Output>,
@@ -90,12 +91,10 @@ impl Dispatch {
                 return;
             }
         }
-        for (shard, place) in scratch.order.drain(..) {
-            if let Some(input) = scratch.inputs[place as usize].take() {
-                self.node.submit(usize::from(shard), input);
-            }
+        // The order is still that in which the inputs were added.
+        for ((shard, _), input) in scratch.order.drain(..).zip(scratch.inputs.drain(..)) {
+            self.node.submit(usize::from(shard), input);
         }
-        scratch.inputs.clear();
     }
 
     /// Locks each shard that has inputs once.
@@ -109,9 +108,7 @@ impl Dispatch {
             let Some((shard, _)) = group.first() else { continue };
             self.node.shards.run(usize::from(*shard), |server| {
                 for (_, place) in group {
-                    if let Some(input) = inputs[*place as usize].take() {
-                        server.handle_input(input, now);
-                    }
+                    server.handle_input_in_place(&mut inputs[*place as usize], now);
                 }
                 while let Some(output) = server.poll_output() {
                     outputs.push(output);
@@ -233,9 +230,19 @@ impl Dispatch {
 }
 
 impl Scratch {
+    /// Adds a message, completed where it lies by what says its shard.
+    #[inline]
+    fn receive(&mut self, message: Message, flow: Flow, complete: impl FnOnce(&mut Prepared) -> usize) {
+        self.inputs.push(Input::Received(Prepared::new(message, flow)));
+        if let Some(Input::Received(prepared)) = self.inputs.last_mut() {
+            let shard = complete(prepared);
+            self.order.push((shard as u16, self.inputs.len() as u32 - 1));
+        }
+    }
+
     fn add(&mut self, shard: usize, input: Input) {
         self.order.push((shard as u16, self.inputs.len() as u32));
-        self.inputs.push(Some(input));
+        self.inputs.push(input);
     }
 }
 
@@ -248,10 +255,10 @@ impl Handler for Dispatch {
         for Arrival { content, flow } in arrivals.drain(..) {
             trace!(transport = %flow.transport, remote = %flow.remote, is_message = content.is_ok(), "received");
             match content {
-                Ok(message) => {
-                    let prepared = server::prepare(shared, message, flow, now);
-                    scratch.add(prepared.shard(shards), Input::Received(prepared));
-                }
+                Ok(message) => scratch.receive(message, flow, |prepared| {
+                    prepared.complete(shared, now);
+                    prepared.shard(shards)
+                }),
                 Err(malformed) => {
                     let shard = server::malformed_shard(shared, &malformed, shards);
                     scratch.add(shard, Input::Malformed { malformed, flow });

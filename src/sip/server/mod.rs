@@ -7,6 +7,7 @@ mod answers;
 mod dispatch;
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -114,6 +115,38 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// Nothing is found out yet; [`Prepared::complete`] does that where the message lies, because moving it is dear.
+    #[inline]
+    pub fn new(message: Message, flow: Flow) -> Prepared {
+        Prepared {
+            message,
+            flow,
+            call_id_hash: 0,
+            key: None,
+            presented: Presented::Nothing,
+        }
+    }
+
+    /// Finds out what needs no state: see [`prepare`].
+    pub fn complete(&mut self, shared: &Shared, now: Instant) {
+        let message = &self.message;
+        self.call_id_hash = hash_call_id(shared, message.call_id());
+        if !message.is_request() {
+            return;
+        }
+        self.key = Some(shared.server_keys.server_key(message));
+        self.presented = match message.method() {
+            Method::Register => {
+                let domain = Uri::parse(message.request_uri())
+                    .ok()
+                    .and_then(|uri| shared.settings.domains.find(uri.host_bytes));
+                authorization::present(shared, message, HeaderName::Authorization, domain, now)
+            }
+            Method::Ack | Method::Cancel => Presented::Nothing,
+            _ => authorization::present(shared, message, HeaderName::ProxyAuthorization, None, now),
+        };
+    }
+
     /// The shard of `shards` that the message belongs to.
     pub fn shard(&self, shards: usize) -> usize {
         (self.call_id_hash % shards.max(1) as u64) as usize
@@ -131,34 +164,9 @@ pub fn malformed_shard(shared: &Shared, malformed: &Malformed, shards: usize) ->
 
 /// Finds out about `message` what needs no state: pure, and run outside the shard's lock.
 pub fn prepare(shared: &Shared, message: Message, flow: Flow, now: Instant) -> Prepared {
-    let call_id_hash = hash_call_id(shared, message.call_id());
-    if !message.is_request() {
-        return Prepared {
-            message,
-            flow,
-            call_id_hash,
-            key: None,
-            presented: Presented::Nothing,
-        };
-    }
-    let key = shared.server_keys.server_key(&message);
-    let presented = match message.method() {
-        Method::Register => {
-            let domain = Uri::parse(message.request_uri())
-                .ok()
-                .and_then(|uri| shared.settings.domains.find(uri.host_bytes));
-            authorization::present(shared, &message, HeaderName::Authorization, domain, now)
-        }
-        Method::Ack | Method::Cancel => Presented::Nothing,
-        _ => authorization::present(shared, &message, HeaderName::ProxyAuthorization, None, now),
-    };
-    Prepared {
-        message,
-        flow,
-        call_id_hash,
-        key: Some(key),
-        presented,
-    }
+    let mut prepared = Prepared::new(message, flow);
+    prepared.complete(shared, now);
+    prepared
 }
 
 fn hash_call_id(shared: &Shared, call_id: &[u8]) -> u64 {
@@ -195,14 +203,19 @@ impl Server {
     }
 
     /// Takes one input in; what is to be done about it comes from [`Server::poll_output`].
-    pub fn handle_input(&mut self, input: Input, now: Instant) {
+    pub fn handle_input(&mut self, mut input: Input, now: Instant) {
+        self.handle_input_in_place(&mut input, now);
+    }
+
+    /// The same for an input that is not moved for it; hops of an answer are taken out.
+    pub fn handle_input_in_place(&mut self, input: &mut Input, now: Instant) {
         match input {
-            Input::Received(prepared) if prepared.key.is_some() => self.receive_request(&prepared, now),
+            Input::Received(prepared) if prepared.key.is_some() => self.receive_request(prepared, now),
             Input::Received(prepared) => self.proxy.receive_response(&prepared.message, now),
-            Input::Malformed { malformed, flow } => self.receive_malformed(&malformed, &flow, now),
-            Input::Resolved { query, hops } => self.proxy.resolved(query.id, hops, now),
+            Input::Malformed { malformed, flow } => self.receive_malformed(malformed, flow, now),
+            Input::Resolved { query, hops } => self.proxy.resolved(query.id, mem::take(hops), now),
             Input::Unreachable { origin } => self.proxy.unreachable(origin.id, now),
-            Input::FlowClosed { connection } => self.proxy.flow_closed(connection, now),
+            Input::FlowClosed { connection } => self.proxy.flow_closed(*connection, now),
         }
     }
 
