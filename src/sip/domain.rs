@@ -55,6 +55,10 @@ pub struct Domain {
     pub users: Arc<Users>,
 }
 
+/// The place of a domain among the [`Domains`]: a name for it that owns nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DomainId(usize);
+
 /// All served domains, found by name or alias.
 #[derive(Debug, Default)]
 pub struct Domains {
@@ -96,7 +100,17 @@ impl Domains {
 
     /// The domain whose digest realm is exactly `realm`.
     pub fn find_realm(&self, realm: &[u8]) -> Option<&Domain> {
-        self.by_realm.get(realm).map(|index| &self.list[*index])
+        self.realm_id(realm).and_then(|id| self.get(id))
+    }
+
+    /// The id of the domain whose digest realm is exactly `realm`.
+    pub fn realm_id(&self, realm: &[u8]) -> Option<DomainId> {
+        self.by_realm.get(realm).copied().map(DomainId)
+    }
+
+    /// The domain with this id.
+    pub fn get(&self, id: DomainId) -> Option<&Domain> {
+        self.list.get(id.0)
     }
 
     /// All of them, in the order of the configuration.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::sip::digest::{Authenticator, Replayed, Verification, Verified};
-use crate::sip::domain::{Domain, Domains, UriCalling};
+use crate::sip::domain::{Domain, DomainId, Domains, UriCalling};
 use crate::sip::location::AddressOfRecord;
 use crate::sip::message::Message;
 use crate::sip::message::credentials::{Credentials, CredentialsError};
@@ -23,8 +23,8 @@ pub enum Presented {
     Malformed,
     /// They were checked against this realm's users.
     Checked {
-        /// The realm, which is that of one domain.
-        realm: Box<str>,
+        /// The domain that has the realm.
+        domain: DomainId,
         /// The result.
         verification: Verification,
         /// Whether the digest `uri` is the Request-URI or names this server all the same. False unless verified.
@@ -50,9 +50,11 @@ pub fn present(shared: &Shared, request: &Message, name: HeaderName, only: Optio
             Err(CredentialsError::NotDigest) => continue,
             Err(CredentialsError::Malformed) => return Presented::Malformed,
         };
-        let Some(domain) = shared.settings.domains.find_realm(&credentials.realm) else {
+        let domains = &shared.settings.domains;
+        let Some(id) = domains.realm_id(&credentials.realm) else {
             continue;
         };
+        let Some(domain) = domains.get(id) else { continue };
         if only.is_some_and(|only| only.realm != domain.realm) {
             continue;
         }
@@ -64,7 +66,7 @@ pub fn present(shared: &Shared, request: &Message, name: HeaderName, only: Optio
         let uri_matches = matches!(verification, Verification::Verified(_))
             && digest_uri_matches(shared, domain, request, credentials.uri);
         return Presented::Checked {
-            realm: domain.realm.clone(),
+            domain: id,
             verification,
             uri_matches,
         };
@@ -106,11 +108,11 @@ pub fn authorize(shared: &Shared, request: &Message, presented: &Presented) -> R
     let called = Uri::parse(request.request_uri()).ok();
     let called_domain = called.as_ref().and_then(|uri| domains.find(uri.host_bytes));
     if let Presented::Checked {
-        realm,
+        domain,
         verification,
         uri_matches,
     } = presented
-        && let Some(domain) = domains.find_realm(realm.as_bytes())
+        && let Some(domain) = domains.get(*domain)
     {
         return authenticate(
             &shared.authenticator,
