@@ -1,11 +1,10 @@
 //! What is asked of every message before anything else is done with it (RFC 3261 §8.1.1, §18.3).
 
 use super::address::NameAddr;
-use super::essentials::{AddressPlaces, CSeqPlaces, Essentials, Place, UriPlaces, ViaPlaces};
+use super::essentials::{AddressPlaces, CSeqPlaces, Essentials, Place, ViaPlaces};
 use super::header::HeaderName;
 use super::limits::Limits;
 use super::method::Method;
-use super::uri::Uri;
 use super::via::{CSeq, Via};
 use super::{Message, ParseError, decimal};
 
@@ -61,9 +60,9 @@ const fn bits(names: &[HeaderName]) -> u64 {
 }
 
 impl Message {
-    /// Reads what every message must have.
+    /// Reads the headers that every message must have.
     #[inline]
-    pub(super) fn read_essentials(&self) -> Essentials {
+    pub(super) fn read_essentials(&mut self) {
         let message = &self.bytes[..];
         let address = |name| {
             let address = NameAddr::parse(self.header(name)?).ok()?;
@@ -71,20 +70,15 @@ impl Message {
         };
         let via = || Some(Via::read_first(self.header(HeaderName::Via)?).ok()?.0);
         let cseq = || CSeq::parse(self.header(HeaderName::CSeq)?).ok();
-        let request_uri = || match self.is_request() {
-            true => Uri::parse(self.request_uri()).ok(),
-            false => None,
-        };
-        Essentials {
+        let call_id = self.header(HeaderName::CallId);
+        self.essentials = Essentials {
             via: via().map(|via| ViaPlaces::new(message, &via)),
             from: address(HeaderName::From),
             to: address(HeaderName::To),
             cseq: cseq().map(|cseq| CSeqPlaces::new(message, &cseq)),
-            call_id: self
-                .header(HeaderName::CallId)
-                .map_or(Place::default(), |value| Place::of(message, value)),
-            request_uri: request_uri().map(|uri| UriPlaces::new(message, &uri)),
-        }
+            call_id: call_id.map_or(Place::default(), |value| Place::of(message, value)),
+            request_uri: self.essentials.request_uri,
+        };
     }
 
     /// What every message must have (RFC 3261 §8.1.1), once each, and of readable form.
@@ -103,7 +97,10 @@ impl Message {
         if self.is_request() && cseq.method != self.method_bytes() {
             return Err(ParseError::Value(HeaderName::CSeq));
         }
-        if self.call_id().is_empty() || self.call_id().iter().any(|byte| byte.is_ascii_whitespace()) {
+        // All are looked at, which the compiler makes few comparisons of.
+        let may_have_space = self.call_id().iter().fold(false, |any, byte| any | (*byte <= b' '));
+        let has_space = may_have_space && self.call_id().iter().any(u8::is_ascii_whitespace);
+        if self.call_id().is_empty() || has_space {
             return Err(ParseError::Value(HeaderName::CallId));
         }
         if self.essentials.via.is_none() {

@@ -80,7 +80,24 @@ pub(super) fn is(byte: u8, class: u8) -> bool {
 /// How many bytes at the start of `bytes` belong to the class.
 #[inline]
 pub(super) fn span(bytes: &[u8], class: u8) -> usize {
-    bytes.iter().position(|byte| !is(*byte, class)).unwrap_or(bytes.len())
+    let mut length = 0;
+    while let Some([first, second, third, fourth]) = bytes[length..].first_chunk::<4>() {
+        if !is(*first, class) {
+            return length;
+        }
+        if !is(*second, class) {
+            return length + 1;
+        }
+        if !is(*third, class) {
+            return length + 2;
+        }
+        if !is(*fourth, class) {
+            return length + 3;
+        }
+        length += 4;
+    }
+    let rest = &bytes[length..];
+    length + rest.iter().position(|byte| !is(*byte, class)).unwrap_or(rest.len())
 }
 
 /// How many bytes at the start of `bytes` belong to the class or to escapes (`%` and two hexadecimal digits).

@@ -22,16 +22,28 @@ macro_rules! headers {
 
             /// The header that `name` names, in any case, full or compact (RFC 3261 §7.3.3).
             pub fn from_bytes(name: &[u8]) -> HeaderName {
-                let mut start = [0; Words::LENGTH_MAX];
-                match start.get_mut(..name.len()) {
-                    Some(start) => start.copy_from_slice(name),
-                    None => return HeaderName::from_long(name),
-                }
                 // The folding takes a CR for a hyphen.
                 if name.contains(&b'\r') {
                     return HeaderName::Other;
                 }
-                HeaderName::from_words(Words::new(&start, name.len()))
+                if name.len() > Words::LENGTH_MAX {
+                    return HeaderName::from_long(name);
+                }
+                let word = |part: &[u8]| {
+                    let mut word = [0; 8];
+                    word[..part.len()].copy_from_slice(part);
+                    u64::from_le_bytes(word)
+                };
+                // With all eight bytes kept there is no bit behind them.
+                let end = |part: &[u8]| 1_u64.checked_shl(8 * part.len() as u32).unwrap_or(0);
+                let words = match name.split_at_checked(8) {
+                    None => Words::of_one(word(name), end(name)),
+                    Some((first, second)) => Words {
+                        first: word(first) | Words::LOWER,
+                        second: (word(second) | Words::LOWER) & end(second).wrapping_sub(1),
+                    },
+                };
+                HeaderName::from_words(words)
             }
 
             /// The header whose name, of up to 16 bytes without CR, has been read into `words`.
@@ -122,20 +134,26 @@ pub(super) struct Words {
 }
 
 impl Words {
-    pub(super) const LENGTH_MAX: usize = 16;
+    const LENGTH_MAX: usize = 16;
 
     /// What sets each letter of a word to lower case. It leaves the hyphen as it is, and takes a CR for one.
     const LOWER: u64 = u64::from_le_bytes([0x20; 8]);
 
-    /// The name in the first `length` bytes of `start`.
+    /// The name whose bytes are those of `first` below the bit `end`.
     #[inline]
-    pub(super) fn new(start: &[u8; Words::LENGTH_MAX], length: usize) -> Words {
-        let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|index| start[at + index]));
-        // Of the bytes behind the name nothing is kept.
-        let kept = |length: usize| u64::MAX.checked_shr(64 - 8 * length.min(8) as u32).unwrap_or(0);
+    pub(super) fn of_one(first: u64, end: u64) -> Words {
         Words {
-            first: (word(0) | Words::LOWER) & kept(length),
-            second: (word(8) | Words::LOWER) & kept(length.saturating_sub(8)),
+            first: (first | Words::LOWER) & (end - 1),
+            second: 0,
+        }
+    }
+
+    /// The name whose bytes are `first` and those of `second` below the bit `end`.
+    #[inline]
+    pub(super) fn of_two(first: u64, second: u64, end: u64) -> Words {
+        Words {
+            first: first | Words::LOWER,
+            second: (second | Words::LOWER) & (end - 1),
         }
     }
 

@@ -1,8 +1,11 @@
 //! The one pass over the bytes (RFC 3261 §7): where each line begins, what its name is, where its value lies.
 
+use super::essentials::UriPlaces;
+use super::grammar::TOKEN;
 use super::header::{HeaderName, Words};
 use super::limits::Limits;
 use super::method::Method;
+use super::uri::Uri;
 use super::{Message, ParseError, decimal, grammar, scan};
 
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +38,9 @@ pub(super) fn index(message: &mut Message, limits: &Limits) -> Result<Option<Par
     if first_end > limits.line_length {
         return Err(ParseError::LineTooLong);
     }
-    let mut error;
-    (message.start, error) = start_line(&bytes[..first_end]);
+    let (start, request_uri, mut error) = start_line(&bytes[..first_end]);
+    message.start = start;
+    message.essentials.request_uri = request_uri.map(|uri| UriPlaces::new(bytes, &uri));
     message.headers_start = (first_end + 2) as u16;
     let mut position = first_end + 2;
     loop {
@@ -105,21 +109,27 @@ fn line_end(bytes: &[u8], from: usize) -> Option<usize> {
 /// nearly all are.
 #[inline]
 fn plain_name(bytes: &[u8], start: usize) -> Option<(HeaderName, usize)> {
-    let block = bytes[start..].first_chunk::<{ Words::LENGTH_MAX }>()?;
-    let (low, high) = block.split_first_chunk::<8>()?;
-    let colons = scan::equal(u64::from_le_bytes(*low), b':');
-    let length = if colons != 0 {
-        scan::first(colons)
-    } else {
-        match scan::equal(u64::from_le_bytes(*high.first_chunk::<8>()?), b':') {
-            0 => return None,
-            colons => 8 + scan::first(colons),
+    let block = u128::from_le_bytes(*bytes[start..].first_chunk::<16>()?);
+    let (low, high) = (block as u64, (block >> 64) as u64);
+    let colon = scan::first_bit(scan::equal(low, b':'));
+    let before = |bit: u64| bit.wrapping_sub(1);
+    let (words, length) = if colon != 0 {
+        if scan::up_to_cr(low) & before(colon) != 0 {
+            return None;
         }
+        (Words::of_one(low, colon), scan::first(colon))
+    } else {
+        let colon = scan::first_bit(scan::equal(high, b':'));
+        if colon == 0 || scan::up_to_cr(low) != 0 || scan::up_to_cr(high) & before(colon) != 0 {
+            return None;
+        }
+        (Words::of_two(low, high, colon), 8 + scan::first(colon))
     };
-    if !grammar::is_token(&block[..length]) {
+    let name = HeaderName::from_words(words);
+    if name == HeaderName::Other && !grammar::is_token(&bytes[start..start + length]) {
         return None;
     }
-    Some((HeaderName::from_words(Words::new(block, length)), start + length))
+    Some((name, start + length))
 }
 
 fn header_line(bytes: &[u8], start: usize, end: usize) -> Option<Line> {
@@ -157,50 +167,54 @@ fn with_value(bytes: &[u8], name: HeaderName, start: usize, colon: usize, end: u
     }
 }
 
-/// The start line (RFC 3261 §7.1, §7.2). What is no status line counts as a request, so that it can be answered.
-fn start_line(line: &[u8]) -> (StartLine, Option<ParseError>) {
+/// The start line (RFC 3261 §7.1, §7.2), the Request-URI when it is well-formed, and what is wrong. What is no status
+/// line counts as a request, so that it can be answered.
+#[inline]
+fn start_line(line: &[u8]) -> (StartLine, Option<Uri<'_>>, Option<ParseError>) {
     if line.len() >= 4 && line[..4].eq_ignore_ascii_case(b"SIP/") {
-        return status_line(line);
+        let (start, error) = status_line(line);
+        return (start, None, error);
     }
-    let unreadable = StartLine::default();
-    let Some(method_end) = memchr::memchr(b' ', line) else {
-        return (unreadable, Some(ParseError::StartLine));
-    };
-    let method = &line[..method_end];
-    let Some(uri_end) = memchr::memrchr(b' ', line) else {
-        return (unreadable, Some(ParseError::StartLine));
-    };
-    if !grammar::is_token(method) {
-        return (unreadable, Some(ParseError::StartLine));
+    let unreadable = (StartLine::default(), None, Some(ParseError::StartLine));
+    let method_end = grammar::span(line, TOKEN);
+    if method_end == 0 || line.get(method_end) != Some(&b' ') {
+        return unreadable;
     }
+    let method = Method::from_bytes(&line[..method_end]);
+    // Nearly every line ends so; else what stands behind the last space is the version.
+    let uri_end = match line.strip_suffix(b" SIP/2.0") {
+        Some(rest) => Some(rest.len()),
+        None => memchr::memrchr(b' ', line),
+    };
+    let Some(uri_end) = uri_end else {
+        return unreadable;
+    };
     let start = StartLine::Request {
-        method: Method::from_bytes(method),
+        method,
         method_end: method_end as u16,
         uri_end: uri_end.max(method_end + 1) as u16,
     };
     if uri_end <= method_end + 1 {
-        return (start, Some(ParseError::StartLine));
+        return (start, None, Some(ParseError::StartLine));
     }
-    let uri = &line[method_end + 1..uri_end];
+    let bytes = &line[method_end + 1..uri_end];
     let version = &line[uri_end + 1..];
-    if uri
-        .iter()
-        .any(|byte| byte.is_ascii_whitespace() || *byte < b' ' || matches!(byte, b'<' | b'>'))
-    {
-        return (start, Some(ParseError::StartLine));
+    let uri = Uri::parse(bytes).ok();
+    // No URI that is well-formed has one of these.
+    let is_unsound = |byte: &u8| byte.is_ascii_whitespace() || *byte < b' ' || matches!(byte, b'<' | b'>');
+    if uri.is_none() && bytes.iter().any(is_unsound) {
+        return (start, None, Some(ParseError::StartLine));
     }
     if version.eq_ignore_ascii_case(b"SIP/2.0") {
-        return (start, None);
+        return (start, uri, None);
     }
     let is_version = version.len() >= 4 && version[..4].eq_ignore_ascii_case(b"SIP/");
-    (
-        start,
-        Some(if is_version {
-            ParseError::Version
-        } else {
-            ParseError::StartLine
-        }),
-    )
+    let error = if is_version {
+        ParseError::Version
+    } else {
+        ParseError::StartLine
+    };
+    (start, uri, Some(error))
 }
 
 fn status_line(line: &[u8]) -> (StartLine, Option<ParseError>) {

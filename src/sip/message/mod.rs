@@ -84,7 +84,7 @@ impl Message {
             lines: SmallVec::new(),
         };
         let error = index(&mut message, limits)?;
-        message.essentials = message.read_essentials();
+        message.read_essentials();
         Ok((message, error))
     }
 

@@ -54,6 +54,12 @@ pub(super) fn first(marks: u64) -> usize {
     (marks.trailing_zeros() / 8) as usize
 }
 
+/// The bit that begins the byte of the lowest bit set in `marks`, which are not 0.
+#[inline]
+pub(super) fn first_bit(marks: u64) -> u64 {
+    (marks & marks.wrapping_neg()) >> 7
+}
+
 const fn repeat(byte: u8) -> u64 {
     u64::from_le_bytes([byte; 8])
 }
