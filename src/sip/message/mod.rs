@@ -157,6 +157,18 @@ impl Message {
         self.lines(name).next()
     }
 
+    /// Whether there is a line of header `name`.
+    #[inline]
+    pub fn has(&self, name: HeaderName) -> bool {
+        self.present.has(name)
+    }
+
+    /// Where the value of the first line of header `name` stands.
+    pub(crate) fn value_range(&self, name: HeaderName) -> Option<std::ops::Range<usize>> {
+        let line = self.lines.iter().find(|line| line.name == name)?;
+        Some(usize::from(line.value_start)..usize::from(line.value_end))
+    }
+
     /// The values of all lines of header `name`, in order.
     pub fn lines(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
         let lines = match self.present.has(name) {

@@ -23,29 +23,35 @@ pub fn begin(
     phrase: &str,
     to_tag: Option<&[u8]>,
 ) {
-    out.reserve(512);
-    out.put_slice(b"SIP/2.0 ");
-    put_decimal(out, u32::from(status));
-    out.put_u8(b' ');
+    // What is copied is no longer than the request's head; the rest is for what is added here and by the caller.
+    out.reserve(request.headers_end() + 512);
+    put_status_line(out, status, phrase);
+    let mut copy = Copy::new(out, request);
+    copy_vias(&mut copy, remote);
+    copy.header(HeaderName::From, b"From: ");
+    match to_tag.filter(|_| request.to().is_some() && request.to_tag().is_none()) {
+        Some(tag) => copy.header_with(HeaderName::To, b"To: ", |copy| {
+            copy.put(b";tag=");
+            copy.put(tag);
+        }),
+        None => copy.header(HeaderName::To, b"To: "),
+    }
+    copy.header(HeaderName::CallId, b"Call-ID: ");
+    copy.header(HeaderName::CSeq, b"CSeq: ");
+    if status == 100 && request.has(HeaderName::Timestamp) {
+        copy.header(HeaderName::Timestamp, b"Timestamp: ");
+    }
+    copy.flush();
+}
+
+fn put_status_line(out: &mut BytesMut, status: u16, phrase: &str) {
+    let mut start = *b"SIP/2.0 000 ";
+    start[8] += (status / 100 % 10) as u8;
+    start[9] += (status / 10 % 10) as u8;
+    start[10] += (status % 10) as u8;
+    out.put_slice(&start);
     out.put_slice(phrase.as_bytes());
     out.put_slice(b"\r\n");
-    put_vias(out, request, remote);
-    put_header(out, "From", request.header(HeaderName::From).unwrap_or_default());
-    let to = request.header(HeaderName::To).unwrap_or_default();
-    out.put_slice(b"To: ");
-    out.put_slice(to);
-    if let Some(tag) = to_tag.filter(|_| request.to().is_some_and(|to| to.tag().is_none())) {
-        out.put_slice(b";tag=");
-        out.put_slice(tag);
-    }
-    out.put_slice(b"\r\n");
-    put_header(out, "Call-ID", request.call_id());
-    put_header(out, "CSeq", request.header(HeaderName::CSeq).unwrap_or_default());
-    if status == 100
-        && let Some(timestamp) = request.header(HeaderName::Timestamp)
-    {
-        put_header(out, "Timestamp", timestamp);
-    }
 }
 
 /// Ends a response that has no body.
@@ -93,13 +99,57 @@ pub enum ViaText {
 impl ViaText {
     /// Appends the text.
     pub fn write(self, out: &mut BytesMut) {
-        // Writing to a BytesMut cannot fail.
-        let _ = match self {
-            ViaText::NewReceived(address) => write!(out, ";received={address}"),
-            ViaText::Received(address) => write!(out, "{address}"),
-            ViaText::Rport(port) => write!(out, "={port}"),
-        };
+        match self {
+            ViaText::NewReceived(address) => {
+                out.put_slice(b";received=");
+                put_address(out, address);
+            }
+            ViaText::Received(address) => put_address(out, address),
+            ViaText::Rport(port) => {
+                out.put_u8(b'=');
+                put_decimal(out, u32::from(port));
+            }
+        }
     }
+}
+
+/// Appends `address` as text; an IPv6 address without brackets.
+pub fn put_address(out: &mut BytesMut, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            let mut text = [0; 15];
+            let mut length = 0;
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    text[length] = b'.';
+                    length += 1;
+                }
+                for (unit, is_written) in [(100, octet >= 100), (10, octet >= 10), (1, true)] {
+                    if is_written {
+                        text[length] = b'0' + octet / unit % 10;
+                        length += 1;
+                    }
+                }
+            }
+            out.put_slice(&text[..length]);
+        }
+        // Writing to a BytesMut cannot fail.
+        IpAddr::V6(address) => drop(write!(out, "{address}")),
+    }
+}
+
+/// Appends `address` as a URI or Via writes host and port.
+pub fn put_host_port(out: &mut BytesMut, address: IpAddr, port: u16) {
+    match address {
+        IpAddr::V4(_) => put_address(out, address),
+        IpAddr::V6(_) => {
+            out.put_u8(b'[');
+            put_address(out, address);
+            out.put_u8(b']');
+        }
+    }
+    out.put_u8(b':');
+    put_decimal(out, u32::from(port));
 }
 
 /// What must change in the top Via of `request`, which came from `remote`: `received` when its host is another or
@@ -112,15 +162,18 @@ pub fn via_edits(request: &Message, via: &Via<'_>, remote: SocketAddr) -> SmallV
         Host::V6(host) => IpAddr::V6(host).to_canonical() == address,
         Host::Name(_) => false,
     };
-    let rport = via.rport();
     let mut end = request.offset(via.bytes) + via.bytes.len();
-    // The parameter names and values are found again by their place, so that nothing else of the Via moves.
-    for (name, value) in via.parameters.iter() {
-        if name.eq_ignore_ascii_case(b"rport") {
-            let start = request.offset(name) + name.len();
-            let stop = value.map_or(start, |value| request.offset(value) + value.len());
-            edits.push((start..stop, ViaText::Rport(remote.port())));
+    if via.noted.repeats_rport {
+        for (name, value) in via.parameters.iter() {
+            if name.eq_ignore_ascii_case(b"rport") {
+                let start = request.offset(name) + name.len();
+                let stop = value.map_or(start, |value| request.offset(value) + value.len());
+                edits.push((start..stop, ViaText::Rport(remote.port())));
+            }
         }
+    } else if let Some(assignment) = via.noted.rport {
+        let start = request.offset(assignment);
+        edits.push((start..start + assignment.len(), ViaText::Rport(remote.port())));
     }
     match via.received() {
         Some(value) if !value.is_empty() => {
@@ -131,7 +184,7 @@ pub fn via_edits(request: &Message, via: &Via<'_>, remote: SocketAddr) -> SmallV
             }
         }
         Some(_) | None => {
-            if !same_host || rport.is_some() {
+            if !same_host || via.noted.rport.is_some() {
                 while end > 0 && request.bytes()[end - 1].is_ascii_whitespace() {
                     end -= 1;
                 }
@@ -139,28 +192,110 @@ pub fn via_edits(request: &Message, via: &Via<'_>, remote: SocketAddr) -> SmallV
             }
         }
     }
-    edits.sort_by_key(|(range, _)| (range.start, range.end));
+    match &mut edits[..] {
+        [] | [_] => {}
+        [first, second] => {
+            if (second.0.start, second.0.end) < (first.0.start, first.0.end) {
+                std::mem::swap(first, second);
+            }
+        }
+        more => more.sort_by_key(|(range, _)| (range.start, range.end)),
+    }
     edits
 }
 
-fn put_vias(out: &mut BytesMut, request: &Message, remote: SocketAddr) {
-    let mut is_top = true;
-    for line in request.lines(HeaderName::Via) {
-        out.put_slice(b"Via: ");
-        let edits = match request.top_via() {
-            Some(via) if is_top => via_edits(request, &via, remote),
-            _ => SmallVec::new(),
-        };
-        is_top = false;
-        let base = request.offset(line);
-        let mut position = 0;
-        for (range, text) in edits {
-            out.put_slice(&line[position..range.start - base]);
-            text.write(out);
-            position = range.end - base;
+/// Parts of a message on their way into a reply. What stands together in the message is copied at once.
+struct Copy<'a> {
+    out: &'a mut BytesMut,
+    message: &'a Message,
+    pending: Range<usize>,
+}
+
+impl<'a> Copy<'a> {
+    fn new(out: &'a mut BytesMut, message: &'a Message) -> Copy<'a> {
+        Copy {
+            out,
+            message,
+            pending: 0..0,
         }
-        out.put_slice(&line[position..]);
-        out.put_slice(b"\r\n");
+    }
+
+    #[inline]
+    fn take(&mut self, range: Range<usize>) {
+        if range.start == self.pending.end {
+            self.pending.end = range.end;
+            return;
+        }
+        self.flush();
+        self.pending = range;
+    }
+
+    fn flush(&mut self) {
+        self.out.put_slice(&self.message.bytes()[self.pending.clone()]);
+        self.pending = 0..0;
+    }
+
+    fn put(&mut self, text: &[u8]) {
+        self.flush();
+        self.out.put_slice(text);
+    }
+
+    /// The first line of header `name`, which `start` writes with its colon and a space.
+    fn header(&mut self, name: HeaderName, start: &[u8]) {
+        self.header_with(name, start, |_| {});
+    }
+
+    /// The same, with what `add` puts behind the value.
+    fn header_with(&mut self, name: HeaderName, start: &[u8], add: impl FnOnce(&mut Self)) {
+        let Some(value) = self.message.value_range(name) else {
+            self.put(start);
+            add(self);
+            return self.put(b"\r\n");
+        };
+        self.line(start, value, |copy, value| {
+            copy.take(value);
+            add(copy);
+        });
+    }
+
+    /// A line with `value`, which `write` takes over.
+    #[inline]
+    fn line(&mut self, start: &[u8], value: Range<usize>, write: impl FnOnce(&mut Self, Range<usize>)) {
+        let bytes = self.message.bytes();
+        if bytes[..value.start].ends_with(start) {
+            self.take(value.start - start.len()..value.start);
+        } else {
+            self.put(start);
+        }
+        let end = value.end;
+        write(self, value);
+        // A value ends at the end of its line, or at white space before that.
+        if bytes[end..].starts_with(b"\r\n") {
+            self.take(end..end + 2);
+        } else {
+            self.put(b"\r\n");
+        }
+    }
+}
+
+fn copy_vias(copy: &mut Copy<'_>, remote: SocketAddr) {
+    let request = copy.message;
+    let mut edits = match request.top_via() {
+        Some(via) => via_edits(request, &via, remote),
+        None => SmallVec::new(),
+    };
+    for line in request.lines(HeaderName::Via) {
+        let start = request.offset(line);
+        copy.line(b"Via: ", start..start + line.len(), |copy, value| {
+            let mut position = value.start;
+            for (range, text) in edits.drain(..) {
+                copy.take(position..range.start);
+                copy.flush();
+                text.write(copy.out);
+                position = range.end;
+            }
+            copy.take(position..value.end);
+        });
     }
 }
 
