@@ -84,7 +84,7 @@ fn digest_uri_matches(shared: &Shared, domain: &Domain, request: &Message, diges
     let Ok(stated) = Uri::parse(digest_uri) else {
         return false;
     };
-    let Ok(called) = Uri::parse(request.request_uri()) else {
+    let Some(called) = request.parsed_request_uri() else {
         return false;
     };
     if called.equivalent(&stated) {
@@ -105,7 +105,7 @@ pub fn authorize(shared: &Shared, request: &Message, presented: &Presented) -> R
     let from = request.from().ok_or(Reason::Malformed)?;
     let from_uri = Uri::parse(from.uri).map_err(|_| Reason::Malformed)?;
     let from_domain = domains.find(from_uri.host_bytes);
-    let called = Uri::parse(request.request_uri()).ok();
+    let called = request.parsed_request_uri();
     let called_domain = called.as_ref().and_then(|uri| domains.find(uri.host_bytes));
     if let Presented::Checked {
         domain,
@@ -148,8 +148,8 @@ pub fn challenging_domain<'a>(domains: &'a Domains, request: &Message) -> Option
         .and_then(|from| Uri::parse(from.uri).ok())
         .and_then(|uri| domains.find(uri.host_bytes));
     from.or_else(|| {
-        Uri::parse(request.request_uri())
-            .ok()
+        request
+            .parsed_request_uri()
             .and_then(|uri| domains.find(uri.host_bytes))
     })
     .or_else(|| domains.iter().next())

@@ -201,7 +201,7 @@ pub fn receive_response(
     match status {
         100..=199 => receive_provisional(engine, id, context, index, response, status, now),
         200..=299 => {
-            if let Some(tag) = response.to().and_then(|to| to.tag()).filter(|_| context.is_invite) {
+            if let Some(tag) = response.to_tag().filter(|_| context.is_invite) {
                 context.note_answer(index, tag);
             }
             finish_branch(engine, id, context, index);

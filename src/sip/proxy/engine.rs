@@ -247,7 +247,7 @@ impl Engine {
             Way::Resolve => return,
         };
         let mut hasher = SipHasher13::new_with_key(&self.shared.keys.hash);
-        hasher.write(request.top_via().and_then(|via| via.branch()).unwrap_or_default());
+        hasher.write(request.branch().unwrap_or_default());
         hasher.write(request.call_id());
         let mut branch = [0; MAGIC_COOKIE.len() + HEX_LENGTH];
         let (cookie, digits) = branch.split_at_mut(MAGIC_COOKIE.len());

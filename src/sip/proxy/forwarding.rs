@@ -169,7 +169,7 @@ impl Copier {
     fn put_record_routes(&mut self, shared: &Shared, draft: &Draft<'_>, domain: &str, out: &mut BytesMut) {
         let (flow, target) = (draft.flow, draft.target);
         let request = draft.request;
-        let from_tag = request.from().and_then(|from| from.tag()).unwrap_or_default();
+        let from_tag = request.from_tag().unwrap_or_default();
         let sides = Sides {
             caller: Target::Flow(*flow),
             callee: target.clone(),

@@ -6,7 +6,6 @@ use super::token::{self, Sender, Sides};
 use super::validation::address_of;
 use crate::sip::message::Message;
 use crate::sip::message::header::HeaderName;
-use crate::sip::message::uri::Uri;
 use crate::sip::shared::Shared;
 
 /// What the Route headers of a request say.
@@ -30,15 +29,15 @@ pub fn preprocess(shared: &Shared, request: &Message) -> Routing {
         token: None,
         has_further_route: false,
     };
-    let to_tag = request.to().and_then(|to| to.tag());
+    let to_tag = request.to_tag();
     let read = |user: Option<&[u8]>| {
-        let from_tag = request.from().and_then(|from| from.tag());
+        let from_tag = request.from_tag();
         token::read(&shared.keys.token, user?, request.call_id(), from_tag, to_tag)
     };
     let values: SmallVec<[&[u8]; 4]> = request.values(HeaderName::Route).collect();
     // RFC 3261 §16.4: a strict router has put our Record-Route value into the Request-URI; the real one is the last Route.
     if to_tag.is_some()
-        && let Ok(uri) = Uri::parse(request.request_uri())
+        && let Some(uri) = request.parsed_request_uri()
         && shared.settings.is_our_address(&uri)
         && let Some(found) = read(uri.user)
         && let Some(last) = values.last().and_then(|value| address_of(value))

@@ -8,7 +8,6 @@ use crate::sip::domain::{Domain, ForkOrder};
 use crate::sip::hop::{Flow, Target};
 use crate::sip::location::{AddressOfRecord, Location};
 use crate::sip::message::Message;
-use crate::sip::message::uri::Uri;
 use crate::sip::shared::Shared;
 
 /// Somebody to be tried. Its texts are in the [`Candidates`] that it is one of.
@@ -141,8 +140,8 @@ pub fn add_bindings(
 /// Notes that the binding by which `request` was to go over `flow` cannot be reached by it, so that it may give way to
 /// a new one ([`Overflow::ReplaceUnreachable`](crate::sip::location::Overflow)).
 pub fn mark_unreachable(shared: &Shared, request: &Message, flow: &Flow) {
-    let aor = Uri::parse(request.request_uri())
-        .ok()
+    let aor = request
+        .parsed_request_uri()
         .and_then(|uri| AddressOfRecord::new(&uri, &shared.settings.domains));
     if let Some((aor, _)) = aor {
         shared.location.mark_unreachable(&aor, flow);

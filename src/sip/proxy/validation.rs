@@ -33,7 +33,7 @@ pub const HEX_LENGTH: usize = 16;
 /// Checks `request` in the order of §16.3: syntax of the Request-URI, its scheme, Max-Forwards, loops, Proxy-Require;
 /// then Max-Breadth.
 pub fn validate(shared: &Shared, request: &Message) -> Result<Reach, Refusal> {
-    let uri = Uri::parse(request.request_uri()).map_err(|_| Reason::Malformed)?;
+    let uri = request.parsed_request_uri().ok_or(Reason::Malformed)?;
     // RFC 3261 §19.1.1: headers are not allowed in a Request-URI, and must not become headers (RFC 4475 §3.1.2.11).
     if uri.headers.is_some() {
         return Err(Reason::Malformed.into());
@@ -97,8 +97,8 @@ fn loop_hash(key: &[u8; 16], request: &Message) -> u64 {
     put(request.request_uri());
     put(request.call_id());
     put(request.header(HeaderName::CSeq).unwrap_or_default());
-    put(request.from().and_then(|from| from.tag()).unwrap_or_default());
-    put(request.to().and_then(|to| to.tag()).unwrap_or_default());
+    put(request.from_tag().unwrap_or_default());
+    put(request.to_tag().unwrap_or_default());
     for name in [HeaderName::Route, HeaderName::ProxyRequire] {
         for line in request.lines(name) {
             put(line);

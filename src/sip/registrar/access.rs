@@ -65,7 +65,7 @@ impl<'a> Registrar<'a> {
 
     /// The domain of the Request-URI and the AOR in To, which must be of that domain.
     fn address(&self, request: &Message) -> Result<(AddressOfRecord, &'a Domain), Refusal> {
-        let uri = Uri::parse(request.request_uri()).map_err(|_| Reason::Malformed)?;
+        let uri = request.parsed_request_uri().ok_or(Reason::Malformed)?;
         let domain = self.domains.find(uri.host_bytes).ok_or(Reason::DomainNotServed)?;
         if !domain.registration {
             return Err(Reason::RegistrationDisabled.into());

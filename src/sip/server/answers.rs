@@ -191,7 +191,7 @@ fn put_challenge(shared: &Shared, request: &Message, stale: bool, now: Instant, 
     let domains = &shared.settings.domains;
     let (domain, header) = match request.method() {
         Method::Register => {
-            let uri = Uri::parse(request.request_uri()).ok();
+            let uri = request.parsed_request_uri();
             (uri.and_then(|uri| domains.find(uri.host_bytes)), Challenge::Www)
         }
         _ => (challenging_domain(domains, request), Challenge::Proxy),

@@ -48,7 +48,7 @@ impl Server {
             return Ok(self.forward(prepared, key, template, &caller, None, now)?);
         }
         self.check_stopping(prepared)?;
-        let uri = Uri::parse(request.request_uri()).map_err(|_| Refusal::from(Reason::Malformed))?;
+        let uri = request.parsed_request_uri().ok_or(Refusal::from(Reason::Malformed))?;
         if uri.user.is_none() && uri.host.is_some() && !routing.has_further_route && self.shared.settings.names_us(&uri)
         {
             return self.answer_here(request, flow, key);

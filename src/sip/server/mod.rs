@@ -19,7 +19,6 @@ use crate::sip::hop::{ConnectionId, Flow, Hop, Target};
 use crate::sip::location::Change;
 use crate::sip::message::header::HeaderName;
 use crate::sip::message::method::Method;
-use crate::sip::message::uri::Uri;
 use crate::sip::message::{Malformed, Message, ParseError};
 use crate::sip::proxy::Proxy;
 use crate::sip::proxy::authorization::{self, Presented};
@@ -137,8 +136,8 @@ impl Prepared {
         self.key = Some(shared.server_keys.server_key(message));
         self.presented = match message.method() {
             Method::Register => {
-                let domain = Uri::parse(message.request_uri())
-                    .ok()
+                let domain = message
+                    .parsed_request_uri()
                     .and_then(|uri| shared.settings.domains.find(uri.host_bytes));
                 authorization::present(shared, message, HeaderName::Authorization, domain, now)
             }

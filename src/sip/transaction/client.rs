@@ -135,7 +135,7 @@ impl Transactions {
 
     fn match_response(&mut self, response: &Message, now: Instant) -> Option<Matched> {
         let status = response.status()?;
-        let (client, salt) = BranchId::parse(response.top_via()?.branch()?)?;
+        let (client, salt) = BranchId::parse(response.branch()?)?;
         let Some(transaction) = self.clients.named(client.slot, client.generation) else {
             return self.match_copy(response.method(), client, salt, status, now);
         };

@@ -52,7 +52,7 @@ impl KeyHasher {
             // and CSeq number it would tell nothing more.
             Some(_) | None if matches!(own, b"INVITE" | b"CANCEL") => (rfc2543_parts(request), None),
             Some(_) | None => {
-                let to_tag = request.to().and_then(|to| to.tag());
+                let to_tag = request.to_tag();
                 (rfc2543_parts(request), Some(to_tag.unwrap_or_default()))
             }
         };
@@ -101,7 +101,7 @@ fn rfc2543_parts(request: &Message) -> Parts {
     let mut parts = Parts::new();
     parts.push(1);
     put(&mut parts, request.request_uri());
-    let from_tag = request.from().and_then(|from| from.tag());
+    let from_tag = request.from_tag();
     put(&mut parts, from_tag.unwrap_or_default());
     put(&mut parts, request.call_id());
     let number = request.cseq().map_or(0, |cseq| cseq.number);
