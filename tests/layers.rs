@@ -52,6 +52,7 @@ const OUTSIDE: &[&str] = &[
     "libc",
     "prometheus_client",
     "rcgen",
+    "rustix",
     "rustls",
     "rustls_native_certs",
     "sd_notify",

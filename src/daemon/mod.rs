@@ -12,7 +12,7 @@ mod worker;
 
 use std::net::UdpSocket;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -191,7 +191,6 @@ fn make_worker(index: usize, udp: Vec<UdpSocket>) -> anyhow::Result<(WorkerPort,
     let watches = udp.iter().map(Watch::new).collect::<std::io::Result<_>>();
     let port = WorkerPort {
         jobs,
-        connections: AtomicUsize::new(0),
         counters: Arc::default(),
         udp: watches.context("cannot watch a UDP socket")?,
         runtime: OnceLock::new(),

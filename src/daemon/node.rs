@@ -1,6 +1,5 @@
 //! What all threads of the daemon share.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -47,9 +46,7 @@ pub struct Node {
 pub struct WorkerPort {
     /// What it is to do. The queue has no bound of its own: what is put there is bounded where it comes from.
     pub jobs: mpsc::UnboundedSender<Job>,
-    /// How many connections it serves.
-    pub connections: AtomicUsize,
-    /// What it counts.
+    /// What it counts, the connections that it serves among it.
     pub counters: Arc<Counters>,
     /// What the kernel counts of its UDP sockets.
     pub udp: Box<[Watch]>,
@@ -93,9 +90,9 @@ pub enum Job {
 impl Node {
     /// Gives a job about a new connection to the worker that serves the fewest.
     pub fn deal(&self, job: Job) {
-        let by_load = |worker: &&WorkerPort| worker.connections.load(Ordering::Relaxed);
+        let by_load = |worker: &&WorkerPort| worker.counters.connections.level();
         if let Some(worker) = self.workers.iter().min_by_key(by_load) {
-            worker.connections.fetch_add(1, Ordering::Relaxed);
+            worker.counters.connections.rise();
             let _ = worker.jobs.send(job);
         }
     }

@@ -5,7 +5,6 @@ use std::io;
 use std::net::UdpSocket;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -83,36 +82,34 @@ async fn serve(node: Arc<Node>, mut start: Start) -> anyhow::Result<()> {
     tasks.spawn_local(run_timers(Arc::clone(&node), Rc::clone(&dispatch), index));
     tasks.spawn_local(expire_bindings(Arc::clone(&node), index));
 
-    let streams = Rc::new(Streams::new(
+    let streams = Streams::new(
         Rc::clone(&dispatch),
         Arc::clone(&node.connections),
         Arc::clone(&node.settings),
         node.client.clone(),
         Arc::clone(counters),
-    ));
-    let mut connections = JoinSet::new();
+    );
+    let streams = Rc::new(streams.context("cannot serve connections")?);
+    let serving = Rc::clone(&streams);
+    tasks.spawn_local(async move {
+        match serving.run().await {
+            Err(error) => Err(error).context("cannot wait for connections"),
+        }
+    });
+    let mut connecting = JoinSet::new();
     let ended = loop {
         tokio::select! {
             job = start.jobs.recv() => match job {
                 None | Some(Job::Stop) => break Ok(()),
                 Some(Job::Input { shard, input }) => dispatch.handle_input(shard, *input, Instant::now()),
                 Some(Job::Ping(alive)) => drop(alive.send(())),
-                Some(Job::Accepted(accepted, server)) => {
-                    let (streams, place) = (Rc::clone(&streams), Place::new(&node, index));
-                    connections.spawn_local(async move {
-                        streams.serve_accepted(accepted, server).await;
-                        drop(place);
-                    });
-                }
+                Some(Job::Accepted(accepted, server)) => streams.serve_accepted(accepted, server),
                 Some(Job::Connect(connection, hop)) => {
-                    let (streams, place) = (Rc::clone(&streams), Place::new(&node, index));
-                    connections.spawn_local(async move {
-                        streams.serve_outgoing(connection, hop).await;
-                        drop(place);
-                    });
+                    let streams = Rc::clone(&streams);
+                    connecting.spawn_local(async move { streams.serve_outgoing(connection, hop).await });
                 }
             },
-            Some(ended) = connections.join_next() => {
+            Some(ended) = connecting.join_next() => {
                 // Only that connection is lost.
                 if let Err(error) = ended {
                     error!(%error, "the task of a connection failed");
@@ -125,32 +122,12 @@ async fn serve(node: Arc<Node>, mut start: Start) -> anyhow::Result<()> {
         }
     };
     // The connections have been told to close; what they have still to write is written.
-    let all_closed = async { while connections.join_next().await.is_some() {} };
+    let all_closed = async {
+        while connecting.join_next().await.is_some() {}
+        streams.closed().await;
+    };
     let _ = timeout(CLOSE_MAX, all_closed).await;
     ended
-}
-
-/// Counts a connection of a worker while it is served. It was counted in when it was dealt.
-struct Place {
-    node: Arc<Node>,
-    index: usize,
-}
-
-impl Place {
-    fn new(node: &Arc<Node>, index: usize) -> Place {
-        Place {
-            node: Arc::clone(node),
-            index,
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.node.workers[self.index]
-            .connections
-            .fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 async fn run_timers(node: Arc<Node>, dispatch: Rc<Dispatch>, index: usize) -> anyhow::Result<()> {

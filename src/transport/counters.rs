@@ -1,6 +1,6 @@
 //! What the sockets count. One set for each worker and one for the control threads, so that no count is contended.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// A number that only rises.
 #[derive(Debug, Default)]
@@ -14,6 +14,27 @@ impl Counter {
 
     /// The number so far.
     pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that rises and falls.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicUsize);
+
+impl Gauge {
+    /// One more.
+    pub fn rise(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One less.
+    pub fn fall(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub fn level(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -38,6 +59,12 @@ pub struct Counters {
     pub receive_errors: Counter,
     /// Keep-alives, on datagrams and streams.
     pub keep_alives: Counter,
+    /// Connections that the worker serves or establishes.
+    pub connections: Gauge,
+    /// Bytes received over connections, as they went over the wire.
+    pub stream_bytes_received: Counter,
+    /// Bytes sent over connections, as they went over the wire.
+    pub stream_bytes_sent: Counter,
     /// Connections accepted.
     pub connections_accepted: Counter,
     /// Connections refused because there are too many.

@@ -7,6 +7,7 @@ pub mod dns;
 pub mod interfaces;
 pub mod mmsg;
 pub mod open;
+pub mod outbox;
 pub mod rlimit;
 pub mod routes;
 pub mod settings;

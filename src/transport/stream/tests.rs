@@ -5,11 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use rustls_pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpStream as Peer;
 use tokio::task::LocalSet;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::*;
 use crate::sip::hop::{ConnectionId, Transport};
+use crate::transport::Arrival;
 use crate::transport::settings::Limits as ConnectionLimits;
 use crate::transport::table::ToHop;
 use crate::transport::tls::tests::certificate;
@@ -28,6 +32,7 @@ impl Handler for Echo {
     fn handle_arrivals(&self, arrivals: &mut Vec<Arrival>, _now: Instant) {
         for Arrival { content, flow } in arrivals.drain(..) {
             let reply = match content {
+                Ok(message) if message.call_id() == b"panic" => panic!("as asked"),
                 Ok(message) => format!("[{}]", String::from_utf8_lossy(message.call_id())),
                 Err(malformed) => format!("[{} {}]", malformed.error, malformed.request.is_some()),
             };
@@ -77,7 +82,7 @@ async fn served<F: Future<Output = ()>>(
         client,
         Arc::clone(&counters),
     );
-    let streams = Rc::new(streams);
+    let streams = Rc::new(streams.unwrap());
     let transport = if server.is_some() {
         Transport::Tls
     } else {
@@ -86,9 +91,11 @@ async fn served<F: Future<Output = ()>>(
     let listening = tcp::open(transport, "127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listening.local;
     let serving = LocalSet::new();
+    let running = Rc::clone(&streams);
+    serving.spawn_local(async move { running.run().await.unwrap() });
     let deal = |accepted| {
-        let (streams, server) = (Rc::clone(&streams), server.clone());
-        serving.spawn_local(async move { streams.serve_accepted(accepted, server).await });
+        counters.connections.rise();
+        streams.serve_accepted(accepted, server.clone());
     };
     let accepting = tcp::accept(listening, &connections, &counters, deal);
     let test = test(Served {
@@ -280,6 +287,7 @@ fn send(served: &Served, hop: &Hop, origin: u32) {
         panic!("there is a connection already");
     };
     connection.push(options("out").into(), Some(origin)).unwrap();
+    served.streams.counters.connections.rise();
     let (streams, hop) = (Rc::clone(&served.streams), hop.clone());
     tokio::task::spawn_local(async move { streams.serve_outgoing(connection, hop).await });
 }
@@ -334,6 +342,107 @@ async fn tls_is_served_and_its_certificate_checked_against_the_name() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         assert_eq!(*served.streams.handler.unreachable.borrow(), [2]);
+    })
+    .await;
+}
+
+/// Passes on what `from` brings in small pieces, each by itself.
+async fn pass_on_in_pieces(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, size: usize) {
+    let mut piece = vec![0; size];
+    while let Ok(length) = from.read(&mut piece).await {
+        if length == 0 || to.write_all(&piece[..length]).await.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// A TLS peer of `served` whose bytes are sent in pieces of `size`.
+async fn tls_peer(served: &Served, root: &CertificateDer<'static>, size: usize) -> TlsStream<DuplexStream> {
+    let (ours, theirs) = tokio::io::duplex(256 * 1024);
+    let socket = Peer::connect(served.address).await.unwrap();
+    socket.set_nodelay(true).unwrap();
+    let (from_server, to_server) = socket.into_split();
+    let (from_peer, to_peer) = tokio::io::split(theirs);
+    tokio::task::spawn_local(pass_on_in_pieces(from_peer, to_server, size));
+    tokio::task::spawn_local(pass_on_in_pieces(from_server, to_peer, 16 * 1024));
+    let config = tls::client_config(std::slice::from_ref(root)).unwrap();
+    let name = tls::server_name(Some("localhost"), served.address).unwrap();
+    TlsConnector::from(config).connect(name, ours).await.unwrap()
+}
+
+#[tokio::test]
+async fn tls_records_are_read_whatever_the_segments() {
+    let (files, root) = certificate("segments", "localhost");
+    let server = tls::server_config(Arc::new(tls::Certificate::new(tls::load(&files).unwrap()))).unwrap();
+    served(Settings::default(), Some(server), &[], async |served| {
+        for size in [40, 333, 70_000] {
+            let mut peer = tls_peer(&served, &root, size).await;
+            // A keep-alive, two messages in one record, one in two records, and many.
+            peer.write_all(b"\r\n\r\n").await.unwrap();
+            read(&mut peer, "\r\n").await;
+            peer.write_all((options("one") + &options("two")).as_bytes())
+                .await
+                .unwrap();
+            read(&mut peer, "[one][two]").await;
+            let three = options("three");
+            let (head, tail) = three.as_bytes().split_at(100);
+            peer.write_all(head).await.unwrap();
+            peer.flush().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            peer.write_all(tail).await.unwrap();
+            read(&mut peer, "[three]").await;
+            let count = if size < 100 { 10 } else { 300 };
+            let many: String = (0..count).map(|number| options(&number.to_string())).collect();
+            peer.write_all(many.as_bytes()).await.unwrap();
+            let replies: String = (0..count).map(|number| format!("[{number}]")).collect();
+            read(&mut peer, &replies).await;
+            peer.shutdown().await.unwrap();
+            assert!(is_closed(&mut peer).await);
+        }
+        assert_eq!(served.streams.counters.handshakes_failed.count(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_no_tls_ends_with_an_alert() {
+    let (files, _) = certificate("no-tls", "localhost");
+    let server = tls::server_config(Arc::new(tls::Certificate::new(tls::load(&files).unwrap()))).unwrap();
+    let settings = settings(|limits| limits.handshake = Duration::from_millis(300));
+    served(settings, Some(server), &[], async |served| {
+        let mut plain = Peer::connect(served.address).await.unwrap();
+        plain.write_all(options("one").as_bytes()).await.unwrap();
+        let mut alert = [0; 7];
+        plain.read_exact(&mut alert).await.unwrap();
+        assert_eq!(alert[..2], [21, 3], "an alert of TLS");
+        assert!(is_closed(&mut plain).await);
+        let mut silent = Peer::connect(served.address).await.unwrap();
+        assert!(is_closed(&mut silent).await);
+        let mut gone = Peer::connect(served.address).await.unwrap();
+        gone.write_all(&[22, 3, 1]).await.unwrap();
+        drop(gone);
+        while served.streams.counters.handshakes_failed.count() < 3 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(served.streams.connections.count(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_panic_costs_the_connections_of_its_turn_only() {
+    served(Settings::default(), None, &[], async |served| {
+        let mut other = Peer::connect(served.address).await.unwrap();
+        other.write_all(options("one").as_bytes()).await.unwrap();
+        read(&mut other, "[one]").await;
+        let mut peer = Peer::connect(served.address).await.unwrap();
+        peer.write_all(options("panic").as_bytes()).await.unwrap();
+        assert!(is_closed(&mut peer).await);
+        other.write_all(options("two").as_bytes()).await.unwrap();
+        read(&mut other, "[two]").await;
+        assert_eq!(served.streams.connections.count(), 1);
+        assert_eq!(served.streams.counters.connections.level(), 1);
     })
     .await;
 }

@@ -1,17 +1,22 @@
 //! The connections of this process: found by id for a flow (RFC 5626 §3), or by peer for a hop; each with a bounded
 //! queue of what is to be written to it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::hash::{BuildHasher, Hash, RandomState};
+mod parts;
+
+use std::collections::BTreeMap;
+use std::hash::BuildHasherDefault;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use thiserror::Error;
 
+use self::parts::{IdHasher, Parts};
+use super::outbox::{Outbox, Slot, Token};
 use super::settings::Limits;
 use crate::sip::hop::{ConnectionId, Flow, Hop, Transport};
 
@@ -21,11 +26,8 @@ pub const QUEUE_BYTES: usize = 256 * 1024;
 /// What a message in the queue counts beside its bytes.
 const MESSAGE_OVERHEAD: usize = 128;
 
-/// The bytes joined for one write.
+/// About the most bytes taken for one write.
 const WRITE_BYTES: usize = 64 * 1024;
-
-/// Parts of the tables, each with a lock of its own.
-const PARTS: usize = 64;
 
 /// All connections. `O` names the senders of messages.
 #[derive(Debug)]
@@ -33,7 +35,7 @@ pub struct Connections<O> {
     next_id: AtomicU64,
     limits: Limits,
     count: AtomicUsize,
-    by_id: Parts<ConnectionId, Arc<Connection<O>>>,
+    by_id: Parts<ConnectionId, Arc<Connection<O>>, BuildHasherDefault<IdHasher>>,
     by_peer: Parts<Peer, Arc<Connection<O>>>,
     by_source: Parts<IpAddr, usize>,
 }
@@ -59,15 +61,25 @@ struct Peer {
     server_name: Option<Arc<str>>,
 }
 
+/// What is written to a connection, and who is to be told when it cannot be.
+#[derive(Debug)]
+pub struct Queued<O> {
+    /// The message.
+    pub payload: Bytes,
+    /// Its sender.
+    pub origin: Option<O>,
+}
+
+/// Messages in their order. One is the common case and takes no allocation.
+pub type Messages<O> = SmallVec<[Queued<O>; 1]>;
+
 #[derive(Debug)]
 struct Queue<O> {
-    messages: VecDeque<(Bytes, Option<O>)>,
+    messages: Messages<O>,
     bytes: usize,
     state: State,
-    /// The connection's task, while it waits for something to write.
-    waiting: Option<Waker>,
-    /// The connection's task, while it waits for its peer to read.
-    stalled: Option<Waker>,
+    /// The way to the worker that writes, once one serves the connection.
+    slot: Option<Slot>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +111,10 @@ pub struct Unwritable;
 /// What the connection's task is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// Write what was taken.
-    Messages,
+    /// Write what was taken; it is all there was, or nothing.
+    All,
+    /// Write what was taken, and ask again.
+    More,
     /// Close the connection.
     Close,
     /// Close the connection, whose peer does not read.
@@ -219,9 +233,10 @@ impl<O: Copy> Connections<O> {
             let mut queue = connection.queue.lock();
             queue.state = State::Closed;
             queue.bytes = 0;
+            queue.slot = None;
             std::mem::take(&mut queue.messages)
         };
-        unwritten.extend(messages.into_iter().filter_map(|(_, origin)| origin));
+        unwritten.extend(messages.into_iter().filter_map(|queued| queued.origin));
         let id = connection.id();
         if self.by_id.with(&id, |connections| connections.remove(&id)).is_none() {
             return;
@@ -265,11 +280,10 @@ impl<O: Copy> Connections<O> {
             peer,
             source,
             queue: Mutex::new(Queue {
-                messages: VecDeque::new(),
+                messages: Messages::new(),
                 bytes: 0,
                 state: State::Open,
-                waiting: None,
-                stalled: None,
+                slot: None,
             }),
         });
         self.by_id
@@ -294,13 +308,12 @@ impl<O> Connection<O> {
         let bytes = payload.len() + MESSAGE_OVERHEAD;
         if queue.bytes + bytes > QUEUE_BYTES {
             queue.state = State::Congested;
-            let (waiting, stalled) = (queue.waiting.take(), queue.stalled.take());
-            waiting.into_iter().chain(stalled).for_each(Waker::wake);
+            queue.list().into_iter().for_each(Waker::wake);
             return Err(Unwritable);
         }
         queue.bytes += bytes;
-        queue.messages.push_back((payload, origin));
-        Ok(queue.waiting.take())
+        queue.messages.push(Queued { payload, origin });
+        Ok(queue.list())
     }
 
     /// Closes the connection once what is queued has been written.
@@ -309,52 +322,71 @@ impl<O> Connection<O> {
         if queue.state == State::Open {
             queue.state = State::Closing;
         }
-        if let Some(waiting) = queue.waiting.take() {
-            waiting.wake();
-        }
+        let waker = queue.list();
+        drop(queue);
+        waker.into_iter().for_each(Waker::wake);
     }
 
-    /// Is ready when the queue has become full. To be asked while the peer does not read.
-    pub fn poll_congested(&self, context: &mut Context<'_>) -> Poll<()> {
+    /// Has what is pushed from now on listed in `outbox`, and what was pushed before at once.
+    pub fn serve(&self, outbox: &Arc<Outbox>, token: Token) {
         let mut queue = self.queue.lock();
-        if queue.state == State::Congested {
-            return Poll::Ready(());
-        }
-        queue.stalled = Some(context.waker().clone());
-        Poll::Pending
+        queue.slot = Some(Slot::new(Arc::clone(outbox), token));
+        let waker = queue.list();
+        drop(queue);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether the queue has become full. From here on it is listed anew when that changes.
+    pub fn is_congested(&self) -> bool {
+        let mut queue = self.queue.lock();
+        queue.unlist();
+        queue.state == State::Congested
     }
 
     fn is_open(&self) -> bool {
         self.queue.lock().state == State::Open
     }
 
-    /// Takes messages out of the queue, joined in `out`; their senders are added to `origins`.
-    pub fn poll_take(&self, context: &mut Context<'_>, out: &mut BytesMut, origins: &mut Vec<O>) -> Poll<Taken> {
+    /// Moves as many messages as are written at once from the queue to `messages`, which is empty. What is pushed from
+    /// here on is listed anew.
+    pub fn take(&self, messages: &mut Messages<O>) -> Taken {
         let mut queue = self.queue.lock();
-        if queue.state == State::Congested {
-            return Poll::Ready(Taken::Congested);
+        queue.unlist();
+        match queue.state {
+            State::Congested => return Taken::Congested,
+            State::Closing | State::Closed if queue.messages.is_empty() => return Taken::Close,
+            State::Open | State::Closing | State::Closed => {}
         }
-        if queue.messages.is_empty() {
+        if queue.bytes <= WRITE_BYTES {
+            queue.bytes = 0;
+            *messages = std::mem::take(&mut queue.messages);
             return match queue.state {
-                State::Open => {
-                    queue.waiting = Some(context.waker().clone());
-                    Poll::Pending
-                }
-                State::Closing | State::Congested | State::Closed => Poll::Ready(Taken::Close),
+                State::Open => Taken::All,
+                State::Closing | State::Congested | State::Closed => Taken::More,
             };
         }
-        while let Some((payload, _)) = queue.messages.front() {
-            if !out.is_empty() && out.len() + payload.len() > WRITE_BYTES {
-                break;
-            }
-            let Some((payload, origin)) = queue.messages.pop_front() else {
-                break;
-            };
-            queue.bytes -= payload.len() + MESSAGE_OVERHEAD;
-            out.extend_from_slice(&payload);
-            origins.extend(origin);
-        }
-        Poll::Ready(Taken::Messages)
+        let mut bytes = 0;
+        let fits = |queued: &&Queued<O>| {
+            bytes += queued.payload.len() + MESSAGE_OVERHEAD;
+            bytes <= WRITE_BYTES
+        };
+        let count = queue.messages.iter().take_while(fits).count().max(1);
+        messages.extend(queue.messages.drain(..count));
+        queue.bytes -= messages
+            .iter()
+            .map(|queued| queued.payload.len() + MESSAGE_OVERHEAD)
+            .sum::<usize>();
+        Taken::More
+    }
+}
+
+impl<O> Queue<O> {
+    fn list(&mut self) -> Option<Waker> {
+        self.slot.as_mut().and_then(Slot::list)
+    }
+
+    fn unlist(&mut self) {
+        self.slot.iter_mut().for_each(Slot::unlist);
     }
 }
 
@@ -366,145 +398,5 @@ fn source(address: IpAddr) -> IpAddr {
     }
 }
 
-/// A table in parts, so that threads seldom meet at a lock. Peers choose some of the keys: the hash is keyed.
-#[derive(Debug)]
-struct Parts<K, V> {
-    parts: Box<[Mutex<HashMap<K, V>>]>,
-    hasher: RandomState,
-}
-
-impl<K: Hash + Eq, V> Parts<K, V> {
-    fn new() -> Parts<K, V> {
-        Parts {
-            parts: (0..PARTS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
-        }
-    }
-
-    fn with<R>(&self, key: &K, run: impl FnOnce(&mut HashMap<K, V>) -> R) -> R {
-        let part = self.hasher.hash_one(key) as usize % PARTS;
-        run(&mut self.parts[part].lock())
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn connections(connections: usize, connections_per_source: usize) -> Connections<u32> {
-        let limits = Limits {
-            connections,
-            connections_per_source,
-            ..Limits::default()
-        };
-        Connections::new(7, limits)
-    }
-
-    fn accept(table: &Connections<u32>, remote: &str) -> Result<Arc<Connection<u32>>, Refused> {
-        let local = "127.0.0.1:5060".parse().unwrap();
-        table.accept(Transport::Tls, local, remote.parse().unwrap())
-    }
-
-    fn hop(transport: Transport, server_name: Option<&str>) -> Hop {
-        Hop {
-            transport,
-            remote: "192.0.2.1:5061".parse().unwrap(),
-            local: "127.0.0.1:5060".parse().unwrap(),
-            server_name: server_name.map(Arc::from),
-        }
-    }
-
-    fn id(found: Result<ToHop<u32>, Refused>) -> (bool, ConnectionId) {
-        match found.unwrap() {
-            ToHop::New(connection) => (true, connection.id()),
-            ToHop::Existing(connection) => (false, connection.id()),
-        }
-    }
-
-    fn take(connection: &Connection<u32>) -> (Poll<Taken>, BytesMut, Vec<u32>) {
-        let (mut out, mut origins) = (BytesMut::new(), Vec::new());
-        let taken = connection.poll_take(&mut Context::from_waker(Waker::noop()), &mut out, &mut origins);
-        (taken, out, origins)
-    }
-
-    #[test]
-    fn connections_are_limited_in_all_and_by_source() {
-        let table = connections(4, 2);
-        let first = accept(&table, "[2001:db8::1]:1").unwrap();
-        accept(&table, "[2001:db8::ffff]:2").unwrap();
-        assert_eq!(accept(&table, "[2001:db8::3]:3").unwrap_err(), Refused::TooManyOfSource);
-        accept(&table, "[2001:db8:0:1::3]:3").unwrap();
-        accept(&table, "192.0.2.1:3").unwrap();
-        assert_eq!(accept(&table, "192.0.2.2:3").unwrap_err(), Refused::TooMany);
-        assert_eq!(table.to_hop(&hop(Transport::Tcp, None)).unwrap_err(), Refused::TooMany);
-
-        table.remove(&first, &mut Vec::new());
-        table.remove(&first, &mut Vec::new());
-        assert_eq!(table.count(), 3);
-        accept(&table, "[2001:db8::3]:3").unwrap();
-    }
-
-    #[test]
-    fn a_hop_uses_the_connection_of_its_name() {
-        let table = connections(10, 10);
-        let (is_new, first) = id(table.to_hop(&hop(Transport::Tls, Some("a.example"))));
-        assert!(is_new);
-        assert_eq!(
-            id(table.to_hop(&hop(Transport::Tls, Some("a.example")))),
-            (false, first)
-        );
-        let (is_new, other) = id(table.to_hop(&hop(Transport::Tls, Some("b.example"))));
-        assert!(is_new && other != first);
-        let (_, tcp) = id(table.to_hop(&hop(Transport::Tcp, Some("a.example"))));
-        assert_eq!(id(table.to_hop(&hop(Transport::Tcp, Some("b.example")))), (false, tcp));
-    }
-
-    #[test]
-    fn an_accepted_connection_is_used_for_its_very_address_and_for_no_name() {
-        let table = connections(10, 10);
-        let accepted = accept(&table, "192.0.2.1:5061").unwrap();
-        assert_eq!(id(table.to_hop(&hop(Transport::Tls, None))), (false, accepted.id()));
-        assert!(id(table.to_hop(&hop(Transport::Tls, Some("a.example")))).0);
-        accepted.close();
-        let (is_new, outgoing) = id(table.to_hop(&hop(Transport::Tls, None)));
-        assert!(is_new);
-        table.remove(&accepted, &mut Vec::new());
-        assert_eq!(id(table.to_hop(&hop(Transport::Tls, None))), (false, outgoing));
-    }
-
-    #[test]
-    fn queued_messages_are_joined() {
-        let table = connections(10, 10);
-        let connection = accept(&table, "192.0.2.1:5061").unwrap();
-        assert_eq!(take(&connection).0, Poll::Pending);
-        let waker = table
-            .push(connection.id(), Bytes::from_static(b"one"), Some(1))
-            .unwrap();
-        assert!(waker.is_some(), "the task waits and has to be woken");
-        assert!(connection.push(Bytes::from_static(b"two"), None).unwrap().is_none());
-        let (taken, out, origins) = take(&connection);
-        assert_eq!(
-            (taken, &out[..], &origins[..]),
-            (Poll::Ready(Taken::Messages), &b"onetwo"[..], &[1][..])
-        );
-        assert_eq!(connection.queue.lock().bytes, 0);
-        connection.close();
-        assert_eq!(take(&connection).0, Poll::Ready(Taken::Close));
-    }
-
-    #[test]
-    fn a_full_queue_ends_the_connection() {
-        let table = connections(10, 10);
-        let connection = accept(&table, "192.0.2.1:5061").unwrap();
-        let payload = Bytes::from(vec![b'x'; QUEUE_BYTES / 2 - MESSAGE_OVERHEAD]);
-        connection.push(payload.clone(), Some(1)).unwrap();
-        connection.push(payload, Some(2)).unwrap();
-        assert_eq!(connection.push(Bytes::new(), Some(3)).unwrap_err(), Unwritable);
-        assert_eq!(take(&connection).0, Poll::Ready(Taken::Congested));
-        let mut unwritten = Vec::new();
-        table.remove(&connection, &mut unwritten);
-        assert_eq!(unwritten, [1, 2]);
-        let gone = table.push(connection.id(), Bytes::new(), Some(4));
-        assert_eq!(gone.unwrap_err(), Unwritable);
-    }
-}
+mod tests;
