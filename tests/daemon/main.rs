@@ -11,6 +11,7 @@ mod metrics;
 mod plain_sipp;
 mod quickstart;
 mod register;
+mod resumption;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "shared with the load tests")]
 mod support;
