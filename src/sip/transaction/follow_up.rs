@@ -47,6 +47,10 @@ impl<'a> Parts<'a> {
         let mut routes = SmallVec::new();
         while let Some((line, next)) = split_line(rest).filter(|(line, _)| !line.is_empty()) {
             rest = next;
+            // The letters with which the names of those looked for begin, in full and in short.
+            if !matches!(line[0] | 0x20, b'v' | b'f' | b't' | b'i' | b'c' | b'r') {
+                continue;
+            }
             let colon = memchr::memchr(b':', line)?;
             let value = line[colon + 1..].trim_ascii();
             let place = match HeaderName::from_bytes(line[..colon].trim_ascii_end()) {
@@ -67,13 +71,21 @@ impl<'a> Parts<'a> {
         let digits = cseq.iter().take_while(|byte| byte.is_ascii_digit()).count();
         Some(Parts {
             uri: start.get(uri_start..uri_end)?,
-            via: split_values(via?).next()?,
+            via: first_value(via?)?,
             routes,
             from: from?,
             to: to?,
             call_id: call_id?,
             number: &cseq[..digits],
         })
+    }
+}
+
+/// Our own Via is alone on its line, so that there is nothing to be parted.
+fn first_value(line: &[u8]) -> Option<&[u8]> {
+    match memchr::memchr(b',', line) {
+        Some(_) => split_values(line).next(),
+        None => Some(line),
     }
 }
 
