@@ -3,6 +3,7 @@
 mod deadlines;
 mod dispatch;
 mod listeners;
+mod memory;
 mod node;
 mod numbers;
 mod shards;
@@ -143,6 +144,7 @@ impl Daemon {
                 }
             });
         }
+        control.spawn(memory::give_back());
         let accepting = listeners.accept(&node, control.handle());
         if let Some(listener) = http {
             let numbers = Numbers::new(Arc::clone(&node));
