@@ -20,6 +20,9 @@ use crate::transport::{Arrival, Handler};
 /// How often outputs may lead to further inputs before other tasks have their turn.
 const ROUNDS_MAX: usize = 8;
 
+/// From so many messages on it is worth the while to touch what they need before the first of them is handled.
+const WARMED_FROM: usize = 4;
+
 /// The dispatch of one worker, used by all tasks of its thread.
 pub struct Dispatch {
     node: Arc<Node>,
@@ -262,6 +265,13 @@ impl Handler for Dispatch {
                 Err(malformed) => {
                     let shard = server::malformed_shard(shared, &malformed, shards);
                     scratch.add(shard, Input::Malformed { malformed, flow });
+                }
+            }
+        }
+        if scratch.inputs.len() >= WARMED_FROM {
+            for input in &scratch.inputs {
+                if let Input::Received(prepared) = input {
+                    prepared.warm(shared);
                 }
             }
         }

@@ -90,12 +90,16 @@ impl Domains {
 
     /// The domain that `host` (any case; IPv6 in brackets) names.
     pub fn find(&self, host: &[u8]) -> Option<&Domain> {
-        if !host.iter().any(u8::is_ascii_uppercase) {
-            return self.by_host.get(host).map(|index| &self.list[*index]);
-        }
-        self.by_host
-            .get(&*host.to_ascii_lowercase())
-            .map(|index| &self.list[*index])
+        self.host_id(host).and_then(|id| self.get(id))
+    }
+
+    /// The id of the domain that `host` names.
+    pub fn host_id(&self, host: &[u8]) -> Option<DomainId> {
+        let index = match host.iter().any(u8::is_ascii_uppercase) {
+            false => self.by_host.get(host),
+            true => self.by_host.get(&*host.to_ascii_lowercase()),
+        };
+        index.copied().map(DomainId)
     }
 
     /// The domain whose digest realm is exactly `realm`.

@@ -38,6 +38,10 @@ pub struct Location {
     shards: Box<[Slot; SHARDS]>,
 }
 
+/// Where the bindings of an AOR are kept, found out once for several uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(u64);
+
 /// What a REGISTER asks for, after all checks that need no binding.
 #[derive(Clone, Copy, Debug)]
 pub struct Update<'a> {
@@ -119,6 +123,11 @@ impl Location {
         }
     }
 
+    /// Where the bindings of `aor` are kept, whether it has some or not.
+    pub fn place(&self, aor: &AddressOfRecord) -> Place {
+        Place(self.common.hash(aor.as_bytes()))
+    }
+
     /// Does all of `update` or nothing of it. `listed` then sees every binding that is live, under the same lock.
     /// Returns no change when there was nothing to do, as for a retransmission. Refreshing a binding whose texts keep
     /// their lengths allocates nothing.
@@ -129,7 +138,18 @@ impl Location {
         now: Instant,
         listed: &mut dyn FnMut(&Binding<'_>),
     ) -> Result<Option<Change>, Refused> {
-        let hash = self.common.hash(aor.as_bytes());
+        self.apply_at(self.place(aor), aor, update, now, listed)
+    }
+
+    /// The same, at the [`Location::place`] of `aor`.
+    pub fn apply_at(
+        &self,
+        Place(hash): Place,
+        aor: &AddressOfRecord,
+        update: &Update<'_>,
+        now: Instant,
+        listed: &mut dyn FnMut(&Binding<'_>),
+    ) -> Result<Option<Change>, Refused> {
         let request = Request {
             update,
             call_id: self.hash_call_id(update.call_id),
@@ -205,9 +225,9 @@ impl Location {
         is_filled.then(|| self.common.epoch + Duration::from_secs(next_second))
     }
 
-    /// Touches what is kept of `aor`, so that it lies in the cache when it is needed.
-    pub fn warm(&self, aor: &AddressOfRecord) {
-        let hash = self.common.hash(aor.as_bytes());
+    /// Touches what is kept at `place`, so that it lies in the cache when it is needed. At a million AORs that is what
+    /// a REGISTER waits for, and done for several one after another the waits overlap.
+    pub fn warm(&self, Place(hash): Place) {
         self.slot(hash).shard.lock().warm(hash);
     }
 

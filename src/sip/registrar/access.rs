@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use crate::sip::digest::{Replayed, User, Verification, Verified};
-use crate::sip::domain::Domain;
-use crate::sip::location::AddressOfRecord;
+use crate::sip::domain::{Domain, DomainId, Domains};
+use crate::sip::location::{AddressOfRecord, Location, Place};
 use crate::sip::message::Message;
 use crate::sip::message::header::HeaderName;
 use crate::sip::message::uri::Uri;
@@ -28,11 +28,49 @@ pub enum Presented<'a> {
     },
 }
 
+/// For whom a REGISTER is. It is found out before the request is matched with transactions.
+#[derive(Clone, Debug)]
+pub struct Address {
+    /// The AOR in To.
+    pub aor: AddressOfRecord,
+    /// Where its bindings are kept.
+    pub place: Place,
+    /// The domain of the Request-URI, which the AOR belongs to.
+    pub domain: DomainId,
+}
+
+impl Address {
+    /// Reads the Request-URI and To (RFC 3261 §10.3 steps 1 and 5).
+    pub fn read(request: &Message, domains: &Domains, location: &Location) -> Result<Address, Reason> {
+        let uri = request.parsed_request_uri().ok_or(Reason::Malformed)?;
+        let id = domains.host_id(uri.host_bytes).ok_or(Reason::DomainNotServed)?;
+        let domain = domains.get(id).ok_or(Reason::DomainNotServed)?;
+        if !domain.registration {
+            return Err(Reason::RegistrationDisabled);
+        }
+        let to = request.to().ok_or(Reason::Malformed)?;
+        let to_uri = to.parsed_uri().map_err(|_| Reason::Malformed)?;
+        let (aor, _) = AddressOfRecord::new(&to_uri, domains)
+            .filter(|(_, of_to)| std::ptr::eq(*of_to, domain))
+            .ok_or(Reason::AorOutsideDomain)?;
+        if to.tag().is_some() && !domain.registrar.allow_to_tag {
+            return Err(Reason::ToTagPresent);
+        }
+        Ok(Address {
+            place: location.place(&aor),
+            aor,
+            domain: id,
+        })
+    }
+}
+
 /// Who sent an authenticated REGISTER, and for which AOR.
 #[derive(Clone, Debug)]
 pub struct Registrant<'a> {
     /// The AOR in To.
     pub aor: AddressOfRecord,
+    /// Where its bindings are kept.
+    pub(super) place: Place,
     /// The domain, which both belong to.
     pub domain: &'a Domain,
     /// The nonce count of the credentials.
@@ -42,43 +80,33 @@ pub struct Registrant<'a> {
 }
 
 impl<'a> Registrar<'a> {
-    /// Finds out who sends `request`. The nonce count is used up by this, so that it is done once, after it is known
-    /// that the request is no retransmission.
+    /// Finds out who sends `request`, whose address was read before. The nonce count is used up by this, so that it is
+    /// done once, after it is known that the request is no retransmission.
     ///
     /// To refuse answers somebody who may be a stranger.
-    pub fn authenticate(&self, request: &Message, presented: Presented<'_>) -> Result<Registrant<'a>, Refusal> {
-        let (aor, domain) = self.address(request)?;
+    pub fn authenticate(
+        &self,
+        request: &Message,
+        address: &Result<Address, Reason>,
+        presented: Presented<'_>,
+    ) -> Result<Registrant<'a>, Refusal> {
+        let address = address.as_ref().map_err(|reason| *reason)?;
+        let domain = self.domains.get(address.domain).ok_or(Reason::DomainNotServed)?;
+        let aor = &address.aor;
         check_options(request, domain)?;
         let verified = check_credentials(presented)?;
-        self.consume(request, &aor, verified)?;
+        self.consume(request, aor, verified)?;
         let owns_address = domain
             .users
             .user(verified.user)
-            .is_some_and(|user| self.owns(&user, domain, &aor));
+            .is_some_and(|user| self.owns(&user, domain, aor));
         Ok(Registrant {
-            aor,
+            aor: aor.clone(),
+            place: address.place,
             domain,
             nonce_count: verified.nonce_count,
             owns_address,
         })
-    }
-
-    /// The domain of the Request-URI and the AOR in To, which must be of that domain.
-    fn address(&self, request: &Message) -> Result<(AddressOfRecord, &'a Domain), Refusal> {
-        let uri = request.parsed_request_uri().ok_or(Reason::Malformed)?;
-        let domain = self.domains.find(uri.host_bytes).ok_or(Reason::DomainNotServed)?;
-        if !domain.registration {
-            return Err(Reason::RegistrationDisabled.into());
-        }
-        let to = request.to().ok_or(Reason::Malformed)?;
-        let to_uri = to.parsed_uri().map_err(|_| Reason::Malformed)?;
-        let (aor, _) = AddressOfRecord::new(&to_uri, self.domains)
-            .filter(|(_, of_to)| std::ptr::eq(*of_to, domain))
-            .ok_or(Reason::AorOutsideDomain)?;
-        if to.tag().is_some() && !domain.registrar.allow_to_tag {
-            return Err(Reason::ToTagPresent.into());
-        }
-        Ok((aor, domain))
     }
 
     /// RFC 7616 §5.5. A request that made a stored binding is a retransmission that the transactions have forgotten.

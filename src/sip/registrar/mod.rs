@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use smallvec::SmallVec;
 
 pub use crate::sip::location::Overflow;
-pub use access::{Presented, Registrant};
+pub use access::{Address, Presented, Registrant};
 pub use settings::Settings;
 
 use crate::sip::digest::Authenticator;
@@ -79,7 +79,7 @@ impl Registrar<'_> {
         };
         let change = self
             .location
-            .apply(&registrant.aor, &update, self.now, &mut |binding| {
+            .apply_at(registrant.place, &registrant.aor, &update, self.now, &mut |binding| {
                 answer::put_contact(binding, self.now, out);
             })
             .map_err(|refused| match refused {

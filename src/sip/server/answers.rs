@@ -65,7 +65,8 @@ impl Server {
                 uri_matches: *uri_matches,
             },
         };
-        let registrant = registrar.authenticate(request, presented)?;
+        let address = prepared.address.as_ref().unwrap_or(&Err(Reason::Malformed));
+        let registrant = registrar.authenticate(request, address, presented)?;
         self.lines.clear();
         let change = registrar
             .register(&registrant, request, flow, &mut self.lines)

@@ -26,6 +26,7 @@ use crate::sip::proxy::engine::acknowledges_refusal;
 use crate::sip::proxy::routing;
 use crate::sip::proxy::validation::validate;
 use crate::sip::reason::{Reason, Refusal};
+use crate::sip::registrar::Address;
 use crate::sip::resolution::{QueryId, Question};
 use crate::sip::shared::Shared;
 use crate::sip::transaction::{Cancelled, Received, ServerKey};
@@ -111,6 +112,8 @@ pub struct Prepared {
     key: Option<ServerKey>,
     /// Its credentials, checked.
     presented: Presented,
+    /// Of a REGISTER, for whom it is.
+    address: Option<Result<Address, Reason>>,
 }
 
 impl Prepared {
@@ -123,6 +126,7 @@ impl Prepared {
             call_id_hash: 0,
             key: None,
             presented: Presented::Nothing,
+            address: None,
         }
     }
 
@@ -134,16 +138,26 @@ impl Prepared {
             return;
         }
         self.key = Some(shared.server_keys.server_key(message));
-        self.presented = match message.method() {
-            Method::Register => {
-                let domain = message
-                    .parsed_request_uri()
-                    .and_then(|uri| shared.settings.domains.find(uri.host_bytes));
+        let domains = &shared.settings.domains;
+        self.address =
+            (message.method() == Method::Register).then(|| Address::read(message, domains, &shared.location));
+        self.presented = match (&self.address, message.method()) {
+            (Some(Ok(address)), _) => {
+                let domain = domains.get(address.domain);
                 authorization::present(shared, message, HeaderName::Authorization, domain, now)
             }
-            Method::Ack | Method::Cancel => Presented::Nothing,
-            _ => authorization::present(shared, message, HeaderName::ProxyAuthorization, None, now),
+            // It is refused whatever its credentials are.
+            (Some(Err(_)), _) | (None, Method::Ack | Method::Cancel) => Presented::Nothing,
+            (None, _) => authorization::present(shared, message, HeaderName::ProxyAuthorization, None, now),
         };
+    }
+
+    /// Touches what a REGISTER will change, if its sender may, so that it lies in the cache then. Worth the while for
+    /// a batch of messages before the first of them is handled.
+    pub fn warm(&self, shared: &Shared) {
+        if let (Some(Ok(address)), Presented::Checked { uri_matches: true, .. }) = (&self.address, &self.presented) {
+            shared.location.warm(address.place);
+        }
     }
 
     /// The shard of `shards` that the message belongs to.

@@ -20,7 +20,7 @@ use crate::sip::message::header::HeaderName;
 use crate::sip::message::limits::Limits;
 use crate::sip::message::uri::Uri;
 use crate::sip::reason::{Extra, Reason, Refusal};
-use crate::sip::registrar::{Overflow, Presented, Registrar, Settings};
+use crate::sip::registrar::{Address, Overflow, Presented, Registrar, Settings};
 
 /// What a request says.
 #[derive(Clone, Copy)]
@@ -107,7 +107,8 @@ impl Bench {
             now: self.start + self.elapsed,
         };
         let mut out = BytesMut::new();
-        let registrant = registrar.authenticate(request, presented)?;
+        let address = Address::read(request, registrar.domains, registrar.location);
+        let registrant = registrar.authenticate(request, &address, presented)?;
         let change = registrar.register(&registrant, request, &flow(), &mut out)?;
         Ok((change, String::from_utf8(out.to_vec()).unwrap()))
     }
