@@ -1,7 +1,6 @@
 //! Messages and digests: reading, forwarding, replying, challenging, verifying.
 
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -48,14 +47,15 @@ pub fn forward_invite() -> Work {
     let request = message(invite(0, OPERATIONS, 2).authorized(&challenge, 1));
     let (uri, from) = (contact(OPERATIONS), flow(0));
     let target = Target::Flow(flow(OPERATIONS));
-    let domain: Arc<str> = "example.com".into();
+    let domains = &world.shared.settings.domains;
+    let domain = domains.iter().next().and_then(|domain| domains.id(domain));
     let (mut copier, mut out) = (Copier::default(), BytesMut::with_capacity(4096));
     Work::new(move || {
         let template = Template {
             reach: validate(&world.shared, &request).expect("the INVITE is sound"),
             own_routes: 0,
             drop_last_route: false,
-            record: Some(domain.clone()),
+            record: domain,
             has_checked_credentials: true,
         };
         out.clear();

@@ -117,8 +117,48 @@ impl Domains {
         self.list.get(id.0)
     }
 
+    /// The id of `domain`; `None` when it is not one of these.
+    pub fn id(&self, domain: &Domain) -> Option<DomainId> {
+        let offset = (std::ptr::from_ref(domain) as usize).wrapping_sub(self.list.as_ptr() as usize);
+        let index = offset / size_of::<Domain>();
+        let found = self.list.get(index)?;
+        std::ptr::eq(found, domain).then_some(DomainId(index))
+    }
+
     /// All of them, in the order of the configuration.
     pub fn iter(&self) -> impl Iterator<Item = &Domain> {
         self.list.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::sip::digest::UsersBuilder;
+
+    fn domain(name: &str) -> Domain {
+        Domain {
+            name: name.into(),
+            aliases: Vec::new(),
+            realm: name.into(),
+            registration: true,
+            uri_calling: UriCalling::default(),
+            fork: ForkOrder::default(),
+            ring_timeout: None,
+            registrar: registrar::Settings::default(),
+            auth: digest::Settings::default(),
+            users: Arc::new(UsersBuilder::new().build([1; 16])),
+        }
+    }
+
+    #[test]
+    fn an_id_names_its_domain() {
+        let domains = Domains::new(vec![domain("a.example"), domain("b.example"), domain("c.example")]);
+        for domain in domains.iter() {
+            let id = domains.id(domain).unwrap();
+            assert_eq!(domains.get(id).unwrap().name, domain.name);
+        }
+        assert_eq!(domains.id(&domain("a.example")), None);
     }
 }

@@ -38,7 +38,7 @@ pub struct Caller {
     /// Whether they have proved who they are.
     pub is_authenticated: bool,
     /// The domain on whose account the request goes on.
-    pub domain: Arc<str>,
+    pub domain: Option<DomainId>,
 }
 
 /// Reads and checks the credentials of `request` in header `name`: the first for a realm of ours. `only` restricts them
@@ -128,7 +128,7 @@ pub fn authorize(shared: &Shared, request: &Message, presented: &Presented) -> R
     {
         return Ok(Caller {
             is_authenticated: false,
-            domain: domain.name.clone(),
+            domain: domains.id(domain),
         });
     }
     if matches!(presented, Presented::Malformed) {
@@ -183,7 +183,7 @@ fn authenticate(
     }
     Ok(Caller {
         is_authenticated: true,
-        domain: domain.name.clone(),
+        domain: domains.id(domain),
     })
 }
 

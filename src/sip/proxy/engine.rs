@@ -361,8 +361,7 @@ fn to_tag(shared: &Shared, request: &Message) -> [u8; 16] {
 
 /// Whether an ACK, whose key is `key`, is for one of our own stateless refusals.
 pub fn acknowledges_refusal(shared: &Shared, ack: &Message, key: &ServerKey) -> bool {
-    ack.to()
-        .and_then(|to| to.tag())
+    ack.to_tag()
         // What is of another length is not even hashed.
         .is_some_and(|tag| tag.len() == HEX_LENGTH && tag == shared.server_keys.to_tag(key))
 }

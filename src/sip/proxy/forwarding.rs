@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use super::own_address::OwnAddresses;
 use super::token::{self, Sides};
 use super::validation::Reach;
+use crate::sip::domain::DomainId;
 use crate::sip::hop::{Flow, Target};
 use crate::sip::message::Message;
 use crate::sip::message::credentials::Credentials;
@@ -28,7 +29,7 @@ pub struct Template {
     /// Whether the last Route value goes too, because it has become the Request-URI (§16.4).
     pub drop_last_route: bool,
     /// The domain named in the token, when we want to stay in the path; else nothing is recorded.
-    pub record: Option<std::sync::Arc<str>>,
+    pub record: Option<DomainId>,
     /// Whether credentials for a realm of ours were found and checked.
     pub has_checked_credentials: bool,
 }
@@ -64,6 +65,8 @@ pub struct Copier {
     /// The request that the stem is of, and whether its Route lines are left out.
     stem_of: Option<(u64, bool)>,
     addresses: OwnAddresses,
+    /// The hash of the domain that was named last.
+    domain_hash: Option<(DomainId, u64)>,
     /// The changes to the request.
     text: BytesMut,
 }
@@ -92,7 +95,7 @@ impl Copier {
         out.put_slice(without_headers(strict.map_or(draft.uri, |uri| uri.bytes)));
         out.put_slice(b" SIP/2.0\r\n");
         self.put_via(shared, draft, out);
-        if let Some(domain) = &template.record {
+        if let Some(domain) = template.record {
             self.put_record_routes(shared, draft, domain, out);
         }
         for value in routes {
@@ -154,6 +157,18 @@ impl Copier {
         splice.write(&mut self.stem);
     }
 
+    fn domain_hash(&mut self, shared: &Shared, domain: DomainId) -> u64 {
+        match self.domain_hash {
+            Some((last, hash)) if last == domain => hash,
+            Some(_) | None => {
+                let name = shared.settings.domains.get(domain).map_or("", |domain| &domain.name);
+                let hash = token::domain_hash(&shared.keys.token, name.as_bytes());
+                self.domain_hash = Some((domain, hash));
+                hash
+            }
+        }
+    }
+
     /// Appends our Via line (§16.6 step 8).
     fn put_via(&mut self, shared: &Shared, draft: &Draft<'_>, out: &mut BytesMut) {
         let address = self
@@ -166,10 +181,11 @@ impl Copier {
     }
 
     /// Appends our Record-Route (§16.6 step 4): one entry, or two when transport or address family change on the way.
-    fn put_record_routes(&mut self, shared: &Shared, draft: &Draft<'_>, domain: &str, out: &mut BytesMut) {
+    fn put_record_routes(&mut self, shared: &Shared, draft: &Draft<'_>, domain: DomainId, out: &mut BytesMut) {
         let (flow, target) = (draft.flow, draft.target);
         let request = draft.request;
         let from_tag = request.from_tag().unwrap_or_default();
+        let domain_hash = self.domain_hash(shared, domain);
         let sides = Sides {
             caller: Target::Flow(*flow),
             callee: target.clone(),
@@ -180,7 +196,14 @@ impl Copier {
         };
         let start = out.len() + name.len();
         out.put_slice(name);
-        token::write(&shared.keys.token, &sides, request.call_id(), from_tag, domain, out);
+        token::write(
+            &shared.keys.token,
+            &sides,
+            request.call_id(),
+            from_tag,
+            domain_hash,
+            out,
+        );
         let token = start..out.len();
         let own = self
             .addresses

@@ -156,7 +156,7 @@ impl Proxy {
     pub fn add_answerer(&mut self, request: &Message) -> bool {
         let found = || {
             let id = *self.answered.get(&dialog_hash(&self.engine, request)?)?;
-            let to_tag = request.to()?.tag()?;
+            let to_tag = request.to_tag()?;
             let answers = &self.contexts.get(id)?.answers;
             answers.iter().find(|answer| *answer.to_tag == *to_tag)
         };
@@ -356,7 +356,7 @@ impl Proxy {
 
 /// The hash of a request's Call-ID and From tag. What a response says of them is not asked: it may be anything.
 fn dialog_hash(engine: &Engine, request: &Message) -> Option<u64> {
-    let tag = request.from()?.tag()?;
+    let tag = request.from_tag()?;
     let mut hasher = SipHasher13::new_with_key(&engine.shared.keys.hash);
     hasher.write(&(request.call_id().len() as u64).to_be_bytes());
     hasher.write(request.call_id());

@@ -30,10 +30,8 @@ pub fn preprocess(shared: &Shared, request: &Message) -> Routing {
         has_further_route: false,
     };
     let to_tag = request.to_tag();
-    let read = |user: Option<&[u8]>| {
-        let from_tag = request.from_tag();
-        token::read(&shared.keys.token, user?, request.call_id(), from_tag, to_tag)
-    };
+    let read =
+        |user: Option<&[u8]>| token::read(&shared.keys.token, user?, request.call_id(), request.from_tag(), to_tag);
     let values: SmallVec<[&[u8]; 4]> = request.values(HeaderName::Route).collect();
     // RFC 3261 §16.4: a strict router has put our Record-Route value into the Request-URI; the real one is the last Route.
     if to_tag.is_some()

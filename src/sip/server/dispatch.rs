@@ -1,6 +1,7 @@
 //! What a new request is, and what becomes of it.
 
 use super::{Prepared, Refused, Server};
+use crate::sip::domain::DomainId;
 use crate::sip::hop::Target;
 use crate::sip::location::AddressOfRecord;
 use crate::sip::message::Message;
@@ -15,7 +16,6 @@ use crate::sip::proxy::{Forwarding, targets};
 use crate::sip::reason::{Extra, Reason, Refusal};
 use crate::sip::shared::Shared;
 use crate::sip::transaction::ServerKey;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,7 @@ impl Server {
             add_in_dialog(&mut self.proxy.candidates, request, &routing, sides.other(*sender));
             let caller = Caller {
                 is_authenticated: true,
-                domain: Default::default(),
+                domain: None,
             };
             let template = template(reach, &routing, &prepared.presented, None);
             return Ok(self.forward(prepared, key, template, &caller, None, now)?);
@@ -96,17 +96,12 @@ impl Server {
         now: Instant,
     ) -> Result<(), Refusal> {
         let request = &prepared.message;
-        let has_to_tag = request.to().is_some_and(|to| to.tag().is_some());
+        let has_to_tag = request.to_tag().is_some();
         if has_to_tag && routing.own_routes > 0 && !caller.is_authenticated {
             return Err(bad_token(&self.shared, request));
         }
         let records = !has_to_tag && matches!(request.method(), Method::Invite | Method::Subscribe | Method::Refer);
-        let template = template(
-            reach,
-            routing,
-            &prepared.presented,
-            records.then(|| caller.domain.clone()),
-        );
+        let template = template(reach, routing, &prepared.presented, caller.domain.filter(|_| records));
         if routing.has_further_route {
             if !caller.is_authenticated {
                 return Err(Reason::RelayDenied.into());
@@ -114,7 +109,7 @@ impl Server {
             self.proxy.candidates.add(uri.bytes, &[], Way::Resolve, 0);
             return self.forward(prepared, key, template, caller, None, now);
         }
-        let shared = self.shared.clone();
+        let shared = &self.shared;
         let Some((aor, domain)) = AddressOfRecord::new(uri, &shared.settings.domains) else {
             if uri.host.is_none() || shared.settings.names_us(uri) {
                 return Err(Reason::NotHere.into());
@@ -143,7 +138,8 @@ impl Server {
             };
             return Err(reason.into());
         }
-        self.forward(prepared, key, template, caller, domain.ring_timeout, now)
+        let ring_timeout = domain.ring_timeout;
+        self.forward(prepared, key, template, caller, ring_timeout, now)
     }
 
     /// Forwards to the proxy's candidates.
@@ -176,7 +172,7 @@ pub(super) fn add_in_dialog(candidates: &mut Candidates, request: &Message, rout
     candidates.add(uri, &[], Way::Token(target.clone()), 0);
 }
 
-pub(super) fn template(reach: Reach, routing: &Routing, presented: &Presented, record: Option<Arc<str>>) -> Template {
+pub(super) fn template(reach: Reach, routing: &Routing, presented: &Presented, record: Option<DomainId>) -> Template {
     Template {
         reach,
         own_routes: routing.own_routes,
