@@ -97,7 +97,8 @@ impl Message {
     pub fn detached(&self) -> Message {
         Message {
             bytes: Bytes::copy_from_slice(&self.bytes),
-            ..self.clone()
+            lines: self.lines.clone(),
+            ..*self
         }
     }
 
