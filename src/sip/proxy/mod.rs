@@ -158,11 +158,11 @@ impl Proxy {
             let id = *self.answered.get(&dialog_hash(&self.engine, request)?)?;
             let to_tag = request.to_tag()?;
             let answers = &self.contexts.get(id)?.answers;
-            answers.iter().find(|answer| *answer.to_tag == *to_tag)
+            answers.iter().find(|answer| answer.to_tag() == to_tag)
         };
         let Some(answer) = found() else { return false };
-        let (uri, path) = answer.text.split_at(answer.uri_end);
-        self.candidates.add(uri, path, Way::Token(answer.target.clone()), 0);
+        let way = Way::Token(answer.target.clone());
+        self.candidates.add(answer.uri(), answer.path(), way, 0);
         true
     }
 

@@ -106,14 +106,29 @@ pub struct Attempt {
 pub struct Answer {
     /// The branch.
     pub branch: usize,
-    /// The To tag of its last 2xx.
-    pub to_tag: Box<[u8]>,
-    /// The Request-URI that it was reached with, and after it the Route values.
-    pub text: Box<[u8]>,
-    /// Where the Request-URI ends.
-    pub uri_end: usize,
     /// Where it is.
     pub target: Target,
+    /// The Request-URI that it was reached with, the Route values, and the To tag of its last 2xx.
+    text: Box<[u8]>,
+    uri_end: u32,
+    path_end: u32,
+}
+
+impl Answer {
+    /// The Request-URI that it was reached with.
+    pub fn uri(&self) -> &[u8] {
+        &self.text[..self.uri_end as usize]
+    }
+
+    /// The Route values that it was reached with.
+    pub fn path(&self) -> &[u8] {
+        &self.text[self.uri_end as usize..self.path_end as usize]
+    }
+
+    /// The To tag of its last 2xx.
+    pub fn to_tag(&self) -> &[u8] {
+        &self.text[self.path_end as usize..]
+    }
 }
 
 /// How far a branch has come.
@@ -272,8 +287,8 @@ impl ResponseContext {
     /// Notes that branch `index` has accepted with `to_tag`.
     pub fn note_answer(&mut self, index: usize, to_tag: &[u8]) {
         if let Some(answer) = self.answers.iter_mut().find(|answer| answer.branch == index) {
-            if *answer.to_tag != *to_tag {
-                answer.to_tag = to_tag.into();
+            if answer.to_tag() != to_tag {
+                answer.text = [answer.uri(), answer.path(), to_tag].concat().into();
             }
             return;
         }
@@ -283,12 +298,14 @@ impl ResponseContext {
         };
         let Some(target) = attempt.target.clone() else { return };
         let (uri, path) = (search.candidates.uri(candidate), search.candidates.path(candidate));
+        // There is rarely a second one.
+        self.answers.reserve_exact(1);
         self.answers.push(Answer {
             branch: index,
-            to_tag: to_tag.into(),
-            text: [uri, path].concat().into(),
-            uri_end: uri.len(),
             target,
+            text: [uri, path, to_tag].concat().into(),
+            uri_end: uri.len() as u32,
+            path_end: (uri.len() + path.len()) as u32,
         });
     }
 
