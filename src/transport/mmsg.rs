@@ -17,10 +17,6 @@ use tokio::io::unix::AsyncFd;
 /// The most datagrams of one system call.
 pub const BATCH: usize = 64;
 
-/// The slots offered to a call after one that found fewer datagrams: preparing the others would cost more than
-/// receiving these.
-const SMALL_BATCH: usize = 8;
-
 /// Room for one datagram of any size.
 const SLOT: usize = 65_536;
 
@@ -122,7 +118,6 @@ pub struct ReceiveBatch {
     controls: Vec<Control>,
     vectors: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
-    offered: usize,
     filled: usize,
 }
 
@@ -144,7 +139,6 @@ impl ReceiveBatch {
             controls: vec![Control([0; CONTROL]); BATCH],
             vectors: vec![empty_vector(); BATCH],
             headers: vec![empty_header(); BATCH],
-            offered: BATCH,
             filled: 0,
         };
         let slots = batch.payloads.chunks_exact_mut(STRIDE);
@@ -175,7 +169,6 @@ impl ReceiveBatch {
     pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<(usize, Drained)> {
         // One more, in case that the kernel began with it and gave it up.
         self.offer(self.filled + 1);
-        self.offered = if self.filled < SMALL_BATCH { SMALL_BATCH } else { BATCH };
         self.filled = 0;
         // SAFETY: each header points to a name, a vector and a control buffer of `self` whose lengths it states, the
         // vectors to disjoint slots of `self.payloads`; the heap that they are in stays where it is when `self` is
@@ -184,13 +177,13 @@ impl ReceiveBatch {
             libc::recvmmsg(
                 socket.as_raw_fd(),
                 self.headers.as_mut_ptr(),
-                self.offered as libc::c_uint,
+                BATCH as libc::c_uint,
                 libc::MSG_DONTWAIT as _,
                 ptr::null_mut(),
             )
         };
         self.filled = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-        let drained = if self.filled < self.offered {
+        let drained = if self.filled < BATCH {
             Drained::Yes
         } else {
             Drained::Perhaps
@@ -200,7 +193,7 @@ impl ReceiveBatch {
 
     /// The datagrams of the last call, in order of arrival. Ones whose sender is neither IPv4 nor IPv6 are left out.
     pub fn iter(&self) -> impl Iterator<Item = Received<'_>> {
-        (0..self.filled.min(self.offered)).filter_map(|index| self.datagram(index))
+        (0..self.filled.min(BATCH)).filter_map(|index| self.datagram(index))
     }
 
     fn datagram(&self, index: usize) -> Option<Received<'_>> {
@@ -471,15 +464,11 @@ mod tests {
 
         assert_eq!(send.send(sender.as_fd(), outgoing.by_ref()).unwrap(), BATCH);
         let mut receive = ReceiveBatch::new();
-        let mut payloads_left = payloads.iter();
-        for expected in [SMALL_BATCH, BATCH - SMALL_BATCH] {
-            let (count, _) = receive.receive(receiver.as_fd()).unwrap();
-            assert_eq!(count, expected);
-            for (datagram, payload) in receive.iter().zip(&mut payloads_left) {
-                assert_eq!(datagram.payload, payload);
-                assert_eq!(datagram.remote, sender.local_addr().unwrap());
-                assert_eq!(datagram.local, None);
-            }
+        assert_eq!(receive.receive(receiver.as_fd()).unwrap(), (BATCH, Drained::Perhaps));
+        for (datagram, payload) in receive.iter().zip(&payloads) {
+            assert_eq!(datagram.payload, payload);
+            assert_eq!(datagram.remote, sender.local_addr().unwrap());
+            assert_eq!(datagram.local, None);
         }
         assert_eq!(send.send(sender.as_fd(), outgoing.by_ref()).unwrap(), 6);
         assert_eq!(send.send(sender.as_fd(), outgoing).unwrap(), 0);
