@@ -4,8 +4,8 @@
 use bytes::{Buf, Bytes, BytesMut};
 use thiserror::Error;
 
-use super::grammar;
 use super::limits::Limits;
+use super::{grammar, scan};
 
 /// What a stream is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,30 +196,31 @@ impl Framer {
 impl Head {
     /// Searches on in the bytes of a message. The length of the head with its empty line, once that is there.
     fn search(&mut self, message: &[u8]) -> Option<usize> {
-        let from = self.searched;
-        for at in memchr::memchr_iter(b'\n', &message[from..]) {
-            let end = from + at;
-            // Lines end with CRLF; a CR or an LF alone is part of one.
-            if end == 0 || message[end - 1] != b'\r' {
-                continue;
-            }
-            match message[end + 1..] {
+        let mut from = self.searched;
+        while let Some(at) = scan::find_line_end(message, from) {
+            from = at + 2;
+            match message[at..] {
                 // RFC 3261 §7.3.1: the line goes on.
-                [b' ' | b'\t', ..] => continue,
+                [b'\r', b'\n', b' ' | b'\t', ..] => continue,
                 // What follows decides. This line end is looked at again with it.
-                [] | [b'\r'] => {
-                    self.searched = end;
+                [b'\r'] | [b'\r', b'\n'] | [b'\r', b'\n', b'\r'] => {
+                    self.searched = at;
                     return None;
                 }
-                _ => {}
+                [b'\r', b'\n', ..] => {}
+                // A CR or an LF alone is part of a line.
+                _ => {
+                    from = at + 1;
+                    continue;
+                }
             }
             // The first line is the start line.
             if self.line > 0 {
-                self.content_length.agree_with(&message[self.line..end - 1]);
+                self.content_length.agree_with(&message[self.line..at]);
             }
-            self.line = end + 1;
-            if message[end + 1..].starts_with(b"\r\n") {
-                return Some(end + 3);
+            self.line = at + 2;
+            if message[self.line..].starts_with(b"\r\n") {
+                return Some(at + 4);
             }
         }
         self.searched = message.len();
@@ -241,13 +242,19 @@ impl ContentLength {
     }
 }
 
+const CONTENT_LENGTH: &[u8] = b"Content-Length";
+
 /// The value of the line, when its header is Content-Length or `l` (RFC 3261 §20.14).
 fn content_length_value(line: &[u8]) -> Option<&[u8]> {
-    let is_candidate = matches!(line.first(), Some(b'C' | b'c' | b'L' | b'l'));
-    let colon = is_candidate.then(|| memchr::memchr(b':', line)).flatten()?;
-    let name = line[..colon].trim_ascii_end();
-    let is_content_length = name.eq_ignore_ascii_case(b"Content-Length") || name.eq_ignore_ascii_case(b"l");
-    is_content_length.then_some(&line[colon + 1..])
+    let rest = match line.first()? {
+        b'C' | b'c' => {
+            let (name, rest) = line.split_at_checked(CONTENT_LENGTH.len())?;
+            name.eq_ignore_ascii_case(CONTENT_LENGTH).then_some(rest)?
+        }
+        b'L' | b'l' => &line[1..],
+        _ => return None,
+    };
+    rest.trim_ascii_start().strip_prefix(b":")
 }
 
 /// Digits only; a number that does not fit is as good as the largest that does.
