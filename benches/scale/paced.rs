@@ -11,6 +11,8 @@ use crate::phone::{Phone, status_of, tag_of};
 /// How long the last answers may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+const RECEIVE_BUFFER: usize = 4 << 20;
+
 /// What came of it.
 pub struct Paced {
     /// The times of all that was answered, in order.
@@ -23,6 +25,10 @@ pub struct Paced {
 pub fn run(server: SocketAddr, mut phones: Vec<Phone>, rate: u32, count: u32) -> Paced {
     let socket = UdpSocket::bind(SocketAddr::new(server.ip(), 0)).unwrap();
     socket.connect(server).unwrap();
+    // What comes while other programs have the processor is not to be lost.
+    socket2::SockRef::from(&socket)
+        .set_recv_buffer_size(RECEIVE_BUFFER)
+        .unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let local = socket.local_addr().unwrap();
     let start = Instant::now();
