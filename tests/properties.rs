@@ -18,6 +18,7 @@ use ringbinder::sip::message::credentials::Credentials;
 use ringbinder::sip::message::framing::{Frame, Framer, FramingError};
 use ringbinder::sip::message::header::HeaderName;
 use ringbinder::sip::message::limits::Limits;
+use ringbinder::sip::message::reply::put_address;
 use ringbinder::sip::message::splice::Splice;
 use ringbinder::sip::message::uri::{Host, Uri};
 use ringbinder::sip::message::via::{CSeq, Via};
@@ -52,6 +53,28 @@ proptest! {
         if let Ok(uri) = Uri::parse(&value) {
             prop_assert!(uri.equivalent(&uri));
         }
+    }
+
+    #[test]
+    fn an_ipv4_address_is_what_the_standard_library_takes(
+        text in prop_oneof!["[0-9]{1,4}(\\.[0-9]{0,4}){2,4}", "((25[0-6]|[0-9]{1,2})\\.){3}(25[0-6]|[0-9]{1,3})"],
+        rest in "[.a-z:-]{0,2}",
+    ) {
+        let text = text + &rest;
+        let expected: Option<std::net::Ipv4Addr> = text.parse().ok();
+        prop_assert_eq!(Host::parse_address(text.as_bytes()).filter(|address| address.is_ipv4()), expected.map(Into::into));
+        match Host::parse(text.as_bytes()) {
+            Some(Host::V4(address)) => prop_assert_eq!(Some(address), expected),
+            _ => prop_assert_eq!(expected, None),
+        }
+    }
+
+    #[test]
+    fn an_address_is_written_as_the_standard_library_writes_it(address in any::<std::net::IpAddr>()) {
+        let mut out = BytesMut::new();
+        put_address(&mut out, address);
+        let expected = address.to_string();
+        prop_assert_eq!(&out[..], expected.as_bytes());
     }
 
     #[test]

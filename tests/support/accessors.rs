@@ -12,7 +12,7 @@ use ringbinder::sip::message::limits::Limits;
 use ringbinder::sip::message::reply;
 use ringbinder::sip::message::splice::Splice;
 use ringbinder::sip::message::uri::Uri;
-use ringbinder::sip::message::via::Via;
+use ringbinder::sip::message::via::{CSeq, Via};
 
 const ADDRESSES: [HeaderName; 7] = [
     HeaderName::From,
@@ -24,6 +24,17 @@ const ADDRESSES: [HeaderName; 7] = [
     HeaderName::ReferTo,
 ];
 
+const ALL: [HeaderName; 8] = [
+    HeaderName::Via,
+    HeaderName::Contact,
+    HeaderName::MaxForwards,
+    HeaderName::ContentLength,
+    HeaderName::ProxyAuthorization,
+    HeaderName::WwwAuthenticate,
+    HeaderName::Route,
+    HeaderName::Supported,
+];
+
 /// Reads every part that has a typed value. Nothing may panic; what was taken as a message can be copied and replied to.
 pub fn read_everything(message: &Message) {
     let _ = (message.method(), message.method_bytes(), message.status());
@@ -33,6 +44,7 @@ pub fn read_everything(message: &Message) {
     if let Ok(uri) = Uri::parse(message.request_uri()) {
         read_uri(&uri);
     }
+    compare(message);
     for value in message.values(HeaderName::Via) {
         if let Ok(via) = Via::parse(value) {
             let _ = (via.branch(), via.received_address(), via.rport(), via.maddr());
@@ -50,6 +62,69 @@ pub fn read_everything(message: &Message) {
     copy(message);
     if message.is_request() {
         respond(message);
+    }
+}
+
+/// What was noted when the message was taken in is what the headers say when they are read again.
+fn compare(message: &Message) {
+    let uri = Uri::parse(message.request_uri()).ok();
+    assert_eq!(format!("{:?}", message.parsed_request_uri()), format!("{uri:?}"));
+    let from = message
+        .header(HeaderName::From)
+        .map(|value| NameAddr::parse(value).unwrap());
+    let to = message
+        .header(HeaderName::To)
+        .map(|value| NameAddr::parse(value).unwrap());
+    assert_eq!((message.from(), message.to()), (from, to));
+    for (tag, address) in [(message.from_tag(), from), (message.to_tag(), to)] {
+        assert_eq!(tag, address.unwrap().parameters.get("tag").flatten());
+    }
+    let cseq = message
+        .header(HeaderName::CSeq)
+        .map(|value| CSeq::parse(value).unwrap());
+    assert_eq!(message.cseq(), cseq);
+    assert_eq!(Some(message.call_id()), message.header(HeaderName::CallId));
+    let (noted, via) = (
+        message.top_via().unwrap(),
+        message.values(HeaderName::Via).next().unwrap(),
+    );
+    let via = Via::parse(via).unwrap();
+    assert_eq!(
+        (
+            noted.transport,
+            noted.transport_bytes,
+            noted.host,
+            noted.host_bytes,
+            noted.port,
+            noted.bytes
+        ),
+        (
+            via.transport,
+            via.transport_bytes,
+            via.host,
+            via.host_bytes,
+            via.port,
+            via.bytes
+        )
+    );
+    assert_eq!((noted.parameters, noted.rport()), (via.parameters, via.rport()));
+    let parameter = |name| via.parameters.get(name).flatten();
+    assert_eq!(
+        (noted.branch(), noted.received()),
+        (parameter("branch"), parameter("received"))
+    );
+    assert_eq!(message.branch(), via.branch());
+    let digits = |text: &[u8]| {
+        text.iter()
+            .all(u8::is_ascii_digit)
+            .then(|| String::from_utf8_lossy(text).parse().ok())
+    };
+    let rport = via.parameters.get("rport").map(|port| digits(port?).flatten());
+    assert_eq!(via.rport(), rport);
+    for name in ALL {
+        assert_eq!(message.has(name), message.lines(name).next().is_some());
+        let named = message.lines_named(name.as_str()).count();
+        assert!(message.lines(name).count() >= named);
     }
 }
 

@@ -68,19 +68,18 @@ pub(super) fn index(message: &mut Message, limits: &Limits) -> Result<Option<Par
             return Err(ParseError::LineTooLong);
         }
         let line = match named {
-            Some((name, colon)) => Some(with_value(bytes, name, position, colon, end)),
-            None => header_line(bytes, position, end),
+            Some((name, colon)) => with_value(bytes, name, position, colon, end),
+            None => header_line(bytes, position, end).unwrap_or_else(|| {
+                error = error.or(Some(ParseError::HeaderLine));
+                // It stays in the index as a header of no interest, so that the lines remain contiguous.
+                Line {
+                    name: HeaderName::Other,
+                    start: position as u16,
+                    value_start: end as u16,
+                    value_end: end as u16,
+                }
+            }),
         };
-        let line = line.unwrap_or_else(|| {
-            error = error.or(Some(ParseError::HeaderLine));
-            // It stays in the index as a header of no interest, so that the lines remain contiguous.
-            Line {
-                name: HeaderName::Other,
-                start: position as u16,
-                value_start: end as u16,
-                value_end: end as u16,
-            }
-        });
         message.present.add(line.name);
         message.lines.push(line);
         position = end + 2;
@@ -151,14 +150,25 @@ fn header_line(bytes: &[u8], start: usize, end: usize) -> Option<Line> {
 /// The line from `start` to `end`, with a value that begins somewhere behind the colon.
 #[inline]
 fn with_value(bytes: &[u8], name: HeaderName, start: usize, colon: usize, end: usize) -> Line {
-    let mut value_start = colon + 1;
-    while value_start < end && matches!(bytes[value_start], b' ' | b'\t' | b'\r' | b'\n') {
-        value_start += 1;
-    }
-    let mut value_end = end;
-    while value_end > value_start && matches!(bytes[value_end - 1], b' ' | b'\t' | b'\r' | b'\n') {
-        value_end -= 1;
-    }
+    let is_space = |byte: u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    let text = &bytes[colon + 1..end];
+    // Nearly every value has one space before it, and none behind it.
+    let (before, length) = match text {
+        [b' ', value @ ..] if !is_space(*value.first().unwrap_or(&b' ')) && !is_space(text[text.len() - 1]) => {
+            (1, value.len())
+        }
+        _ => {
+            let before = text.iter().position(|byte| !is_space(*byte)).unwrap_or(text.len());
+            let behind = text[before..]
+                .iter()
+                .rev()
+                .position(|byte| !is_space(*byte))
+                .unwrap_or(0);
+            (before, text.len() - before - behind)
+        }
+    };
+    let value_start = colon + 1 + before;
+    let value_end = value_start + length;
     Line {
         name,
         start: start as u16,

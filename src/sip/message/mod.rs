@@ -1,4 +1,5 @@
-//! Messages (RFC 3261 §7, §19, §20, §25): an index over one buffer; a header is parsed when it is asked for.
+//! Messages (RFC 3261 §7, §19, §20, §25): an index over one buffer. What every message must have is read once, when the
+//! message is taken in; any other header when it is asked for.
 //!
 //! [`Message::parse`] makes one pass that finds the header lines; typed values ([`via`], [`address`], [`uri`],
 //! [`credentials`]) are read from their ranges on demand. Nothing assumes UTF-8. [`splice`] writes changed copies in

@@ -138,20 +138,6 @@ pub fn put_address(out: &mut BytesMut, address: IpAddr) {
     }
 }
 
-/// Appends `address` as a URI or Via writes host and port.
-pub fn put_host_port(out: &mut BytesMut, address: IpAddr, port: u16) {
-    match address {
-        IpAddr::V4(_) => put_address(out, address),
-        IpAddr::V6(_) => {
-            out.put_u8(b'[');
-            put_address(out, address);
-            out.put_u8(b']');
-        }
-    }
-    out.put_u8(b':');
-    put_decimal(out, u32::from(port));
-}
-
 /// What must change in the top Via of `request`, which came from `remote`: `received` when its host is another or
 /// `rport` is asked for, and the value of `rport`. Ranges are offsets into the message.
 pub fn via_edits(request: &Message, via: &Via<'_>, remote: SocketAddr) -> SmallVec<[ViaEdit; 2]> {
