@@ -1,8 +1,9 @@
 //! Heap allocations of single operations, by an allocator that counts: `cargo bench --bench allocations`.
 //!
-//! What an operation may allocate at most stands in `benches/budgets.toml`. The messages come in an arena that is made
-//! before, as the transport has one for a whole batch, and what is sent is dropped: buffers that the server fills anew
-//! for each message are counted, those that it gets back and fills again are not.
+//! What nine of ten operations may allocate at most stands in `benches/budgets.toml`; now and then one finds a table
+//! full, which then grows for many. The messages come in an arena that is made before, as the transport has one for a
+//! whole batch, and what is sent is dropped: buffers that the server fills anew for each message are counted, those
+//! that it gets back and fills again are not.
 
 #![expect(unsafe_code, reason = "an allocator cannot be written without")]
 
@@ -15,23 +16,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use support::{ALL, OPERATIONS};
 
 fn main() -> ExitCode {
-    let text = include_str!("budgets.toml");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/budgets.toml");
+    let text = std::fs::read_to_string(path).expect("the budgets can be read");
     let budgets: toml::Table = text.parse().expect("the budgets are TOML");
     let budgets = budgets["allocations"].as_table().expect("a table");
     let (mut passed, mut failed) = (0, 0);
     println!(
         "{:<22} {:>5} {:>7} {:>8} {:>6}",
-        "operation", "least", "median", "most", "budget"
+        "operation", "least", "9 of 10", "most", "budget"
     );
     for (name, make) in ALL {
         let mut counts = count(*make);
         counts.sort_unstable();
-        let (least, median, most) = (counts[0], counts[OPERATIONS / 2], counts[OPERATIONS - 1]);
+        let (least, usual, most) = (counts[0], counts[OPERATIONS * 9 / 10], counts[OPERATIONS - 1]);
         let budget = budgets.get(*name).and_then(toml::Value::as_integer);
         let shown = budget.map_or("-".to_owned(), |budget| budget.to_string());
-        print!("{name:<22} {least:>5} {median:>7} {most:>8} {shown:>6}");
+        print!("{name:<22} {least:>5} {usual:>7} {most:>8} {shown:>6}");
         match budget {
-            Some(budget) if most > budget as usize => {
+            Some(budget) if usual > budget as usize => {
                 failed += 1;
                 println!("  over budget");
             }
