@@ -45,13 +45,14 @@ impl Phone {
         self.cseq += 1;
         let (aor, contact, cseq) = (self.aor, self.contact, self.cseq);
         let user = format!("user{aor:07}");
+        // The contact stays the same wherever it is sent from, so that each refresh is one.
         // Writing to memory cannot fail.
         let _ = write!(
             out,
             "REGISTER sip:{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/UDP {local};rport;branch=z9hG4bK{tag}\r\nMax-Forwards: 70\r\n\
              From: <sip:{user}@{DOMAIN}>;tag={contact}a\r\nTo: <sip:{user}@{DOMAIN}>\r\n\
              Call-ID: {contact}-{aor:07}-scale\r\nCSeq: {cseq} REGISTER\r\n\
-             Contact: <sip:{user}@{local};line={contact}>;expires=3600\r\n\
+             Contact: <sip:{user}@10.0.0.1:5060;line={contact}>;expires=3600\r\n\
              Allow: INVITE, ACK, CANCEL, OPTIONS, BYE\r\nUser-Agent: Telephone 4.2 (scale)\r\n"
         );
         if !self.challenge.is_empty() {
