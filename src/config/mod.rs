@@ -67,7 +67,7 @@ const TRANSACTIONS: u32 = 400_000;
 pub struct Config {
     /// The folder of what outlives a restart.
     pub state_dir: PathBuf,
-    /// Worker threads; 0 means one for each core.
+    /// Worker threads; 0 means one for each core but one, at least one.
     pub workers: usize,
     /// The sockets.
     pub transport: transport::settings::Settings,

@@ -62,7 +62,7 @@ const CONTROL_THREADS: usize = 1;
 pub struct Settings {
     /// The directory of what outlives a restart; only one instance uses it at a time.
     pub state_dir: PathBuf,
-    /// Worker threads; 0 means one for each core.
+    /// Worker threads; 0 means one for each core but one, at least one.
     pub workers: usize,
     /// The sockets.
     pub transport: transport::settings::Settings,
@@ -96,13 +96,19 @@ struct Daemon {
     accepting: JoinSet<()>,
 }
 
+/// One for each core but one: the kernel receives and sends for the workers, and takes that core's time for it. Workers
+/// that have to share their cores with it hold shards while they are not running, and are woken for fewer messages.
+fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
+}
+
 impl Daemon {
     fn start(control: &Runtime, mut settings: Settings, state: &StateDirectory) -> anyhow::Result<Daemon> {
         let _guard = control.enter();
         // Before anything is served, so that no signal is missed.
         let signals = Signals::new().context("cannot wait for signals")?;
         let workers = match settings.workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            0 => default_workers(),
             workers => workers,
         };
         let mut listeners = Listeners::open(&settings.transport, workers)?;
