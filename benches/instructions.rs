@@ -17,16 +17,17 @@ use support::{OPERATIONS, Work, make};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The limit of `name`: its budget and the tolerance. A bench without a budget has none.
+/// The limit of `name`: its budget and the tolerances. A bench without a budget has none.
 fn limit(name: &str) -> LibraryBenchmarkConfig {
     let mut config = LibraryBenchmarkConfig::default();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/budgets.toml");
     let text = std::fs::read_to_string(path).expect("the budgets can be read");
     let budgets: toml::Table = text.parse().expect("the budgets are TOML");
-    let tolerance = budgets["tolerance_percent"].as_integer().expect("a number") as u64;
+    let number = |name| budgets[name].as_integer().expect("a number") as u64;
+    let (percent, tolerance) = (number("tolerance_percent"), number("tolerance"));
     let budget = budgets["instructions"].get(name).and_then(toml::Value::as_integer);
     if let Some(budget) = budget {
-        let most = budget as u64 * OPERATIONS as u64 * (100 + tolerance) / 100;
+        let most = (budget as u64 * (100 + percent) / 100 + tolerance) * OPERATIONS as u64;
         config.tool(Callgrind::default().hard_limits([(EventKind::Ir, most)]));
     }
     config

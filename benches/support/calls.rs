@@ -3,7 +3,7 @@
 use ringbinder::sip::hop::Flow;
 
 use super::messages::{Request, contact, invite, register, respond};
-use super::registrations::{deliver, registered};
+use super::registrations::{deliver, registered, warm_world};
 use super::world::{Sent, World, find, flow};
 use super::{OPERATIONS, Work};
 
@@ -33,7 +33,7 @@ const FORK: usize = 10;
 
 /// `stage` of calls to callees with one contact.
 pub fn call(stage: Stage) -> Work {
-    let mut world = World::new();
+    let mut world = warm_world();
     for number in 0..OPERATIONS {
         registered(&mut world, callee(number));
     }
@@ -43,7 +43,7 @@ pub fn call(stage: Stage) -> Work {
 /// `stage` of calls to a callee with ten contacts, all of which have rung before the answer. What is measured of
 /// [`Stage::Ringing`] is the first of them.
 pub fn fork(stage: Stage) -> Work {
-    let mut world = World::new();
+    let mut world = warm_world();
     let challenge = registered(&mut world, OPERATIONS);
     for phone in 1..FORK {
         let mut request = register(OPERATIONS, 2 + phone as u32);
@@ -81,7 +81,12 @@ fn callee(number: usize) -> usize {
 }
 
 fn calls(mut world: World, stage: Stage, callee: impl Fn(usize) -> usize) -> Work {
-    // One round before, so that the memory of transactions and contexts is there.
+    // Rounds before, so that the memory of transactions and contexts is there: of calls that nobody answers, all at the
+    // same time, and of whole ones.
+    for number in 0..OPERATIONS {
+        Call::new(number, callee(number)).until(Stage::Ringing, &mut world);
+    }
+    world.settle();
     for number in 0..OPERATIONS {
         let (bytes, flow) = Call::new(number, callee(number)).until(Stage::ByeAnswer, &mut world);
         world.exchange(bytes, flow);
