@@ -4,7 +4,7 @@ use ringbinder::sip::hop::Flow;
 
 use super::messages::{Request, contact, invite, register, respond};
 use super::registrations::{deliver, registered, warm_world};
-use super::world::{Sent, World, find, flow};
+use super::world::{Sent, USERS, World, find, flow};
 use super::{OPERATIONS, Work};
 
 /// A message that is measured.
@@ -30,6 +30,13 @@ pub enum Stage {
 
 /// The contacts that ring in a forked call.
 const FORK: usize = 10;
+
+/// Who does not answer.
+const UNANSWERING: usize = USERS - 2;
+
+/// How often everybody calls there before. Transactions under way lie in some hundred tables by a hash, each of which
+/// is to have met some.
+const UNANSWERED: u32 = 20;
 
 /// `stage` of calls to callees with one contact.
 pub fn call(stage: Stage) -> Work {
@@ -81,10 +88,15 @@ fn callee(number: usize) -> usize {
 }
 
 fn calls(mut world: World, stage: Stage, callee: impl Fn(usize) -> usize) -> Work {
-    // Rounds before, so that the memory of transactions and contexts is there: of calls that nobody answers, all at the
-    // same time, and of whole ones.
-    for number in 0..OPERATIONS {
-        Call::new(number, callee(number)).until(Stage::Ringing, &mut world);
+    // Calls before, so that the memory of transactions and contexts is there: those that nobody answers, all at the
+    // same time, and whole ones.
+    registered(&mut world, UNANSWERING);
+    for round in 0..UNANSWERED {
+        for number in 0..OPERATIONS {
+            let mut call = Call::new(number, UNANSWERING);
+            call.cseq += 10 * round;
+            call.until(Stage::Ringing, &mut world);
+        }
     }
     world.settle();
     for number in 0..OPERATIONS {
@@ -94,7 +106,7 @@ fn calls(mut world: World, stage: Stage, callee: impl Fn(usize) -> usize) -> Wor
     world.settle();
     let inbox = (0..OPERATIONS).map(|number| {
         let mut call = Call::new(number, callee(number));
-        call.cseq = 10;
+        call.cseq = 1_000;
         call.until(stage, &mut world)
     });
     let inbox = inbox.collect();
