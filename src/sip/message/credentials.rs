@@ -110,24 +110,21 @@ impl<'a> Parts<'a> {
 
     /// A known part may be there once. Clients differ in what they quote, so that any part may be quoted or not.
     fn set(&mut self, name: &[u8], value: &'a [u8]) -> Option<()> {
-        let slots: [(&[u8], &mut Option<&'a [u8]>); 10] = [
-            (b"username", &mut self.username),
-            (b"realm", &mut self.realm),
-            (b"nonce", &mut self.nonce),
-            (b"uri", &mut self.uri),
-            (b"response", &mut self.response),
-            (b"algorithm", &mut self.algorithm),
-            (b"qop", &mut self.qop),
-            (b"nc", &mut self.nonce_count),
-            (b"cnonce", &mut self.cnonce),
-            (b"opaque", &mut self.opaque),
-        ];
-        for (known, slot) in slots {
-            if name.eq_ignore_ascii_case(known) {
-                return slot.replace(value).is_none().then_some(());
-            }
-        }
-        Some(())
+        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        let slot = match name.len() {
+            2 if is(b"nc") => &mut self.nonce_count,
+            3 if is(b"uri") => &mut self.uri,
+            3 if is(b"qop") => &mut self.qop,
+            5 if is(b"realm") => &mut self.realm,
+            5 if is(b"nonce") => &mut self.nonce,
+            6 if is(b"cnonce") => &mut self.cnonce,
+            6 if is(b"opaque") => &mut self.opaque,
+            8 if is(b"username") => &mut self.username,
+            8 if is(b"response") => &mut self.response,
+            9 if is(b"algorithm") => &mut self.algorithm,
+            _ => return Some(()),
+        };
+        slot.replace(value).is_none().then_some(())
     }
 
     fn credentials(self) -> Option<Credentials<'a>> {

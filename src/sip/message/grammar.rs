@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use super::scan;
+
 /// `token`.
 pub(super) const TOKEN: u8 = 1 << 0;
 /// `user` without escapes: unreserved and user-unreserved.
@@ -205,13 +207,14 @@ pub(super) fn quoted_length(bytes: &[u8]) -> Option<usize> {
     }
     let mut index = 1;
     loop {
+        index = scan::find_quoted_end(bytes, index)?;
         index += match &bytes[index..] {
             [b'"', ..] => return Some(index + 1),
             // quoted-pair: anything but CR and LF.
             [b'\\', b'\r' | b'\n', ..] => return None,
             [b'\\', _, ..] => 2,
             [b'\r', b'\n', b' ' | b'\t', ..] => 3,
-            [b'\t' | b' '..=b'~' | 0x80.., ..] => 1,
+            [b'\t', ..] => 1,
             _ => return None,
         };
     }

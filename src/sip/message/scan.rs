@@ -1,4 +1,4 @@
-//! The search for the ends of lines, many bytes at a time.
+//! The search for the ends of lines and of quoted strings, many bytes at a time.
 
 /// Where in `bytes`, at `from` or after it, the first CR or LF stands.
 #[inline]
@@ -35,10 +35,37 @@ fn find_control(bytes: &[u8], from: usize) -> Option<usize> {
     Some(at + rest)
 }
 
+/// Where in `bytes`, at `from` or after it, the first byte stands that does not simply belong to the text of a quoted
+/// string: a quote, a backslash, a control character.
+#[inline]
+pub(super) fn find_quoted_end(bytes: &[u8], from: usize) -> Option<usize> {
+    let is_end = |byte: u8| byte < b' ' || matches!(byte, b'"' | b'\\' | DELETE);
+    let mut at = from;
+    while let Some(word) = bytes.get(at..)?.first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
+        let ends = below(word, b' ') | equal(word, b'"') | equal(word, b'\\') | equal(word, DELETE);
+        if ends != 0 {
+            return Some(at + first(ends));
+        }
+        at += 8;
+    }
+    let rest = bytes[at..].iter().position(|byte| is_end(*byte))?;
+    Some(at + rest)
+}
+
+const DELETE: u8 = 0x7f;
+
+/// A number whose lowest bit that is set belongs to the first byte of `word` that is less than `byte`, which is at most
+/// 128; 0 without one.
+#[inline]
+fn below(word: u64, byte: u8) -> u64 {
+    word.wrapping_sub(repeat(byte)) & !word & repeat(0x80)
+}
+
 /// A number whose lowest bit that is set belongs to the first byte of `word` that is no larger than CR; 0 without one.
 #[inline]
 pub(super) fn up_to_cr(word: u64) -> u64 {
-    word.wrapping_sub(repeat(b'\r' + 1)) & !word & repeat(0x80)
+    below(word, b'\r' + 1)
 }
 
 /// A number whose lowest bit that is set belongs to the first byte of `word` that is `byte`; 0 without one.
@@ -80,6 +107,23 @@ mod tests {
                     for from in 0..=length {
                         let expected = (place < length && from <= place).then_some(place);
                         assert_eq!(find_line_end(&bytes, from), expected);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_text_of_a_quoted_string_ends_at_quotes_backslashes_and_controls() {
+        for byte in 0..=u8::MAX {
+            let is_end = byte < b' ' || matches!(byte, b'"' | b'\\' | 0x7f);
+            for other in [b' ', b'!', b'#', b'[', b']', b'~', 0x80, 0xa2, 0xdc, 0xff] {
+                for (length, place) in (0..20).flat_map(|length| (0..length).map(move |place| (length, place))) {
+                    let mut bytes = vec![other; length];
+                    bytes[place] = byte;
+                    for from in 0..=length {
+                        let expected = (is_end && from <= place).then_some(place);
+                        assert_eq!(find_quoted_end(&bytes, from), expected, "{byte} among {other}");
                     }
                 }
             }

@@ -165,17 +165,22 @@ fn put_parameters(parameters: &Parameters<'_>, text: &mut SmallVec<[u8; 256]>) -
         text.extend_from_slice(name);
         if let Some(value) = value {
             text.push(b'=');
-            text.extend(value.iter().map(|byte| unfolded(*byte)));
+            put_unfolded(value, text);
         }
     }
     start..text.len()
 }
 
-/// A line end can only be part of a fold, which means white space (RFC 3261 §7.3.1).
-pub(super) fn unfolded(byte: u8) -> u8 {
-    match byte {
-        b'\r' | b'\n' => b' ',
-        other => other,
+/// Appends `value` on one line: a line end can only be part of a fold, which means white space (RFC 3261 §7.3.1).
+pub(super) fn put_unfolded<const N: usize>(value: &[u8], text: &mut SmallVec<[u8; N]>) {
+    let start = text.len();
+    text.extend_from_slice(value);
+    if memchr::memchr2(b'\r', b'\n', value).is_some() {
+        for byte in &mut text[start..] {
+            if matches!(byte, b'\r' | b'\n') {
+                *byte = b' ';
+            }
+        }
     }
 }
 

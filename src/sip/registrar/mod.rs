@@ -109,7 +109,7 @@ fn read_path(request: &Message) -> Result<SmallVec<[u8; 128]>, Refusal> {
         if !path.is_empty() {
             path.extend_from_slice(b", ");
         }
-        path.extend(value.iter().map(|byte| contacts::unfolded(*byte)));
+        contacts::put_unfolded(value, &mut path);
     }
     Ok(path)
 }
