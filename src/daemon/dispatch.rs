@@ -233,12 +233,12 @@ impl Dispatch {
 }
 
 impl Scratch {
-    /// Adds a message, completed where it lies by what says its shard.
+    /// Adds a message, identified where it lies by what says its shard.
     #[inline]
-    fn receive(&mut self, message: Message, flow: Flow, complete: impl FnOnce(&mut Prepared) -> usize) {
+    fn receive(&mut self, message: Message, flow: Flow, identify: impl FnOnce(&mut Prepared) -> usize) {
         self.inputs.push(Input::Received(Prepared::new(message, flow)));
         if let Some(Input::Received(prepared)) = self.inputs.last_mut() {
-            let shard = complete(prepared);
+            let shard = identify(prepared);
             self.order.push((shard as u16, self.inputs.len() as u32 - 1));
         }
     }
@@ -259,7 +259,7 @@ impl Handler for Dispatch {
             trace!(transport = %flow.transport, remote = %flow.remote, is_message = content.is_ok(), "received");
             match content {
                 Ok(message) => scratch.receive(message, flow, |prepared| {
-                    prepared.complete(shared, now);
+                    prepared.identify(shared);
                     prepared.shard(shards)
                 }),
                 Err(malformed) => {
@@ -273,6 +273,11 @@ impl Handler for Dispatch {
                 if let Input::Received(prepared) = input {
                     prepared.warm(shared);
                 }
+            }
+        }
+        for input in &mut scratch.inputs {
+            if let Input::Received(prepared) = input {
+                prepared.authenticate(shared, now);
             }
         }
         self.run(&mut scratch, now);

@@ -74,6 +74,7 @@ pub struct Settings {
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
+    memory::grow_in_small_pages();
     let state = StateDirectory::open(&settings.state_dir)?;
     let control = Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)

@@ -117,7 +117,8 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Nothing is found out yet; [`Prepared::complete`] does that where the message lies, because moving it is dear.
+    /// Nothing is found out yet; [`Prepared::identify`] and [`Prepared::authenticate`] do that where the message lies,
+    /// because moving it is dear.
     #[inline]
     pub fn new(message: Message, flow: Flow) -> Prepared {
         Prepared {
@@ -130,8 +131,8 @@ impl Prepared {
         }
     }
 
-    /// Finds out what needs no state: see [`prepare`].
-    pub fn complete(&mut self, shared: &Shared, now: Instant) {
+    /// Finds out which shard and which transaction the message belongs to, and for whom a REGISTER is.
+    pub fn identify(&mut self, shared: &Shared) {
         let message = &self.message;
         self.call_id_hash = hash_call_id(shared, message.call_id());
         if !message.is_request() {
@@ -141,23 +142,37 @@ impl Prepared {
         let domains = &shared.settings.domains;
         self.address =
             (message.method() == Method::Register).then(|| Address::read(message, domains, &shared.location));
+    }
+
+    /// Touches what an identified REGISTER with credentials will read and change, so that it lies in the cache then:
+    /// the user that the AOR is named after, nearly always the one that registers it, and the bindings. Worth the while
+    /// for a batch of messages before the first of them goes on.
+    pub fn warm(&self, shared: &Shared) {
+        let Some(Ok(address)) = &self.address else { return };
+        if !self.message.has(HeaderName::Authorization) {
+            return;
+        }
+        if let Some(domain) = shared.settings.domains.get(address.domain) {
+            domain.users.warm(address.aor.user());
+        }
+        shared.location.warm(address.place);
+    }
+
+    /// Checks the credentials of an identified request; consumes nothing.
+    pub fn authenticate(&mut self, shared: &Shared, now: Instant) {
+        let message = &self.message;
+        if self.key.is_none() {
+            return;
+        }
         self.presented = match (&self.address, message.method()) {
             (Some(Ok(address)), _) => {
-                let domain = domains.get(address.domain);
+                let domain = shared.settings.domains.get(address.domain);
                 authorization::present(shared, message, HeaderName::Authorization, domain, now)
             }
             // It is refused whatever its credentials are.
             (Some(Err(_)), _) | (None, Method::Ack | Method::Cancel) => Presented::Nothing,
             (None, _) => authorization::present(shared, message, HeaderName::ProxyAuthorization, None, now),
         };
-    }
-
-    /// Touches what a REGISTER will change, if its sender may, so that it lies in the cache then. Worth the while for
-    /// a batch of messages before the first of them is handled.
-    pub fn warm(&self, shared: &Shared) {
-        if let (Some(Ok(address)), Presented::Checked { uri_matches: true, .. }) = (&self.address, &self.presented) {
-            shared.location.warm(address.place);
-        }
     }
 
     /// The shard of `shards` that the message belongs to.
@@ -178,7 +193,8 @@ pub fn malformed_shard(shared: &Shared, malformed: &Malformed, shards: usize) ->
 /// Finds out about `message` what needs no state: pure, and run outside the shard's lock.
 pub fn prepare(shared: &Shared, message: Message, flow: Flow, now: Instant) -> Prepared {
     let mut prepared = Prepared::new(message, flow);
-    prepared.complete(shared, now);
+    prepared.identify(shared);
+    prepared.authenticate(shared, now);
     prepared
 }
 
