@@ -1,7 +1,8 @@
-//! The certificate of a listener: whether its files can be read, belong together, and name what is served.
+//! A certificate: whether its files can be read, belong together, name what is served, and are not too old.
 
 use std::ops::Range;
 use std::path::Path;
+use std::time::SystemTime;
 
 use rustls::client::verify_server_name;
 use rustls::crypto::aws_lc_rs;
@@ -12,6 +13,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem};
 
 use super::files;
 use super::report::Report;
+use crate::transport::tls::expiry_of;
 
 /// The files of one listener, and where the configuration names them.
 pub struct Files<'a> {
@@ -62,11 +64,38 @@ pub fn check(files: &Files<'_>, names: &[&str], report: &mut Report) {
         ServerName::try_from(bare).is_ok_and(|name| verify_server_name(&leaf, &name).is_ok())
     };
     if !names.is_empty() && !names.iter().any(is_named) {
+        let what = match names {
+            [name] => format!("does not name {name}"),
+            _ => "names no served domain".to_owned(),
+        };
         report
-            .warning(cert_span, format!("the certificate {cert_path} names no served domain"))
+            .warning(cert_span.clone(), format!("the certificate {cert_path} {what}"))
             .help = Some("phones that verify it will not connect".to_owned());
     }
+    warn_of_expiry(&certified, &cert_span, &cert_path.to_string(), report);
 }
+
+/// Warns of a certificate that has expired or is about to.
+fn warn_of_expiry(certified: &CertifiedKey, span: &Range<usize>, path: &str, report: &mut Report) {
+    let expires = certified.cert.first().and_then(expiry_of);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let (Some(expires), Ok(now)) = (expires, now) else {
+        return;
+    };
+    let seconds = expires.saturating_sub(now.as_secs() as i64);
+    let days = seconds.div_euclid(DAY);
+    if seconds <= 0 {
+        let message = format!("the certificate {path} has expired");
+        report.warning(span.clone(), message).help = Some("phones that verify it will not connect".to_owned());
+    } else if days < WARN_DAYS {
+        report.warning(span.clone(), format!("the certificate {path} expires in {days} days"));
+    }
+}
+
+const DAY: i64 = 86_400;
+
+/// How many days before its end a certificate is warned of.
+const WARN_DAYS: i64 = 30;
 
 fn read_chain(files: &Files<'_>, report: &mut Report) -> Option<Vec<CertificateDer<'static>>> {
     let (path, span) = &files.cert;

@@ -26,6 +26,8 @@ pub struct File {
     pub proxy: Proxy,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[tls]`.
+    pub tls: Tls,
     /// `[http]`.
     pub http: Http,
     /// `[log]`.
@@ -60,6 +62,45 @@ pub struct Listen {
     pub cert: Key<String>,
     /// Its private key, PEM.
     pub key: Key<String>,
+    /// Whether clients are asked for a certificate.
+    pub client_certificates: Key<ClientCertificates>,
+    /// The roots of theirs, PEM.
+    pub client_ca: Key<String>,
+}
+
+/// Whether clients are asked for a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificates {
+    /// They are not asked.
+    #[default]
+    Off,
+    /// Who shows one must show a right one.
+    Optional,
+    /// Nobody is served without.
+    Required,
+}
+
+/// `[tls]`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// The roots of the certificates of peers, PEM.
+    pub ca_file: Key<String>,
+    /// The oldest version.
+    pub min_version: Key<TlsVersion>,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+pub enum TlsVersion {
+    /// 1.2.
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// 1.3.
+    #[serde(rename = "1.3")]
+    Tls13,
 }
 
 /// The transport of a listener.
@@ -199,6 +240,10 @@ pub struct Domain {
     pub ring_timeout: Key<Number>,
     /// The names of the lists of those who may authenticate.
     pub credential_lists: Key<Vec<Spanned<String>>>,
+    /// The certificate for clients that ask for the domain, and its chain, PEM.
+    pub cert: Key<String>,
+    /// Its private key, PEM.
+    pub key: Key<String>,
     /// `[domain.registrar]`.
     pub registrar: Registrar,
     /// `[domain.auth]`.

@@ -5,12 +5,11 @@ use std::ops::Range;
 
 use toml::Spanned;
 
-use super::certificate::{self, Files};
 use super::file::{self, Listen};
+use super::hosts;
 use super::report::{Place, Report, Severity};
-use super::{files, hosts};
 use crate::sip::hop::Transport;
-use crate::transport::settings::CertificateFiles;
+use crate::transport::settings::{CertificateFiles, ClientCertificates};
 
 /// One listener, as the layers below it want to know it.
 pub struct Listener {
@@ -22,6 +21,8 @@ pub struct Listener {
     pub advertise: Option<Box<str>>,
     /// The files of its certificate.
     pub certificate: Option<CertificateFiles>,
+    /// Whether its clients are asked for theirs.
+    pub clients: ClientCertificates,
 }
 
 /// The listeners of the file; what is wrong goes to the report. `names` are the served domains and their aliases.
@@ -61,6 +62,7 @@ fn listener(entry: &Spanned<Listen>, names: &[&str], report: &mut Report) -> Opt
         bind,
         advertise,
         certificate,
+        clients: super::tls::clients(entry, transport?, report),
     };
     Some((listener, span))
 }
@@ -140,7 +142,11 @@ fn certificate(
 ) -> Option<CertificateFiles> {
     let listen = entry.get_ref();
     if !transport.is_secure() {
-        for (key, written) in [("cert", &listen.cert), ("key", &listen.key)] {
+        for (key, written) in [
+            ("cert", &listen.cert),
+            ("key", &listen.key),
+            ("client_ca", &listen.client_ca),
+        ] {
             if let Some(written) = written {
                 report.error(
                     written.span(),
@@ -161,16 +167,7 @@ fn certificate(
         );
         return None;
     };
-    let paths = CertificateFiles {
-        cert: files::path(cert.get_ref(), report),
-        key: files::path(key.get_ref(), report),
-    };
-    let files = Files {
-        cert: (&paths.cert, cert.span()),
-        key: (&paths.key, key.span()),
-    };
-    certificate::check(&files, names, report);
-    Some(paths)
+    Some(super::tls::certificate(cert, key, names, report))
 }
 
 /// Whether two listeners want the same port of the same address. A wildcard has every address of its family.

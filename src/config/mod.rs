@@ -17,6 +17,7 @@ mod reading;
 pub mod report;
 #[cfg(test)]
 mod tests;
+mod tls;
 pub mod users_file;
 
 use std::ffi::OsString;
@@ -150,8 +151,10 @@ fn settings(file: &File, variables: &[(OsString, OsString)], key: [u8; 16], repo
                     transport: listener.transport,
                     bind: listener.bind,
                     certificate: listener.certificate.clone(),
+                    clients: listener.clients.clone(),
                 })
                 .collect(),
+            tls: tls::settings(file, report),
         },
         sip: shared::Settings {
             domains,

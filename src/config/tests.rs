@@ -613,6 +613,10 @@ fn every_file_shown_can_be_used() {
         let pair = rcgen::generate_simple_self_signed(["example.com".to_owned()]).unwrap();
         folder.write("cert.pem", &pair.cert.pem());
         folder.write("key.pem", &pair.signing_key.serialize_pem());
+        folder.write("example.com.pem", &pair.cert.pem());
+        folder.write("example.com-key.pem", &pair.signing_key.serialize_pem());
+        folder.write("roots.pem", &pair.cert.pem());
+        folder.write("clients.pem", &pair.cert.pem());
         folder.write("staff.htdigest", "bob:example.com:0123456789abcdef0123456789abcdef\n");
         let (config, report) = folder.load(&uncommented(&text));
         assert!(config.is_some() && is_quiet(&report), "{report}");
@@ -633,6 +637,8 @@ fn the_defaults_shown_are_the_defaults() {
             "advertise",
             "cert",
             "key",
+            "client_ca",
+            "ca_file",
             "aliases",
             "file",
             "identities",

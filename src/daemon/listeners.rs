@@ -14,13 +14,15 @@ use crate::sip::hop::Transport;
 use crate::transport::routes::Routes;
 use crate::transport::settings::{Listener, Settings};
 use crate::transport::tcp::{self, Listening};
-use crate::transport::tls::{self, Certificate};
+use crate::transport::tls::{self, Certificates};
 use crate::transport::udp::{self, Group};
 
 /// All listeners, not yet served.
 pub struct Listeners {
     udp: Vec<Group>,
     streams: Vec<Stream>,
+    /// The certificates that are served.
+    pub certificates: Arc<Certificates>,
 }
 
 struct Stream {
@@ -31,9 +33,11 @@ struct Stream {
 impl Listeners {
     /// Opens all that `settings` name.
     pub fn open(settings: &Settings, workers: usize) -> anyhow::Result<Listeners> {
+        let certificates = Certificates::load(settings).context("cannot load the certificates")?;
         let mut listeners = Listeners {
             udp: Vec::new(),
             streams: Vec::new(),
+            certificates: Arc::new(certificates),
         };
         for listener in &settings.listeners {
             match listener.transport {
@@ -43,7 +47,7 @@ impl Listeners {
                     server: None,
                 }),
                 Transport::Tls => listeners.streams.push(Stream {
-                    server: Some(server_config(listener)?),
+                    server: Some(server_config(listener, settings, &listeners.certificates)?),
                     listening: tcp::open(listener.transport, listener.bind)?,
                 }),
                 Transport::Ws | Transport::Wss => {
@@ -74,9 +78,11 @@ impl Listeners {
     }
 
     /// What outgoing TLS connections need, where there is a TLS listener to send from.
-    pub fn client_config(&self) -> anyhow::Result<Option<Arc<ClientConfig>>> {
+    pub fn client_config(&self, settings: &Settings) -> anyhow::Result<Option<Arc<ClientConfig>>> {
         let has_tls = self.streams.iter().any(|stream| stream.server.is_some());
-        let config = has_tls.then(|| tls::client_config(&[])).transpose();
+        let config = has_tls
+            .then(|| tls::client_config(&settings.tls, self.certificates.of_client()))
+            .transpose();
         config.context("cannot set up outgoing TLS")
     }
 
@@ -98,11 +104,14 @@ impl Listeners {
     }
 }
 
-fn server_config(listener: &Listener) -> anyhow::Result<Arc<ServerConfig>> {
+fn server_config(
+    listener: &Listener,
+    settings: &Settings,
+    certificates: &Certificates,
+) -> anyhow::Result<Arc<ServerConfig>> {
     let Listener { transport, bind, .. } = listener;
     let files = listener.certificate.as_ref();
     let files = files.with_context(|| format!("{transport} {bind}: cert and key are missing"))?;
-    let key = tls::load(files).with_context(|| format!("{transport} {bind}"))?;
-    let config = tls::server_config(Arc::new(Certificate::new(key)));
+    let config = tls::server_config(certificates, files, &listener.clients, &settings.tls);
     config.with_context(|| format!("{transport} {bind}: cannot set up TLS"))
 }

@@ -1,5 +1,6 @@
 //! The daemon: owns what `sip` is connected to. Starts the workers, waits for the signal to stop, lets transactions end.
 
+mod certificates;
 mod deadlines;
 mod dispatch;
 mod listeners;
@@ -90,7 +91,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 
 struct Daemon {
     node: Arc<Node>,
-    signals: Signals,
+    stop: Stop,
     /// How each worker ends.
     ends: JoinSet<anyhow::Result<()>>,
     /// What accepts connections.
@@ -136,7 +137,8 @@ impl Daemon {
             names: Names::new(listeners.routes()),
             counters: Arc::default(),
             control: control.handle().clone(),
-            client: listeners.client_config()?,
+            client: listeners.client_config(&settings.transport)?,
+            certificates: Arc::clone(&listeners.certificates),
             settings: Arc::new(settings.transport),
         });
         let mut ends = JoinSet::new();
@@ -152,6 +154,7 @@ impl Daemon {
             });
         }
         control.spawn(memory::give_back());
+        control.spawn(certificates::watch(Arc::clone(&node.certificates), signals.hangup));
         let accepting = listeners.accept(&node, control.handle());
         if let Some(listener) = http {
             let numbers = Numbers::new(Arc::clone(&node));
@@ -160,7 +163,7 @@ impl Daemon {
         }
         Ok(Daemon {
             node,
-            signals,
+            stop: signals.stop,
             ends,
             accepting,
         })
@@ -175,7 +178,7 @@ impl Daemon {
             "ready"
         );
         tokio::select! {
-            () = self.signals.wait() => {}
+            () = self.stop.wait() => {}
             Some(ended) = self.ends.join_next() => {
                 ended.context("a worker failed")??;
                 bail!("a worker ended")
@@ -187,7 +190,7 @@ impl Daemon {
         self.node.shared.is_stopping.store(true, Ordering::Relaxed);
         info!("stopping: letting transactions end");
         tokio::select! {
-            () = self.signals.wait() => warn!("stopping at once"),
+            () = self.stop.wait() => warn!("stopping at once"),
             () = stop(&self.node, &mut self.ends) => info!("stopped"),
         }
         Ok(())
@@ -232,8 +235,14 @@ async fn stop(node: &Node, ends: &mut JoinSet<anyhow::Result<()>>) {
     }
 }
 
-/// The signals that mean stop.
+/// The signals that mean something here.
 struct Signals {
+    stop: Stop,
+    hangup: Signal,
+}
+
+/// The signals that mean stop.
+struct Stop {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -241,11 +250,16 @@ struct Signals {
 impl Signals {
     fn new() -> std::io::Result<Signals> {
         Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
+            stop: Stop {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            },
+            hangup: signal(SignalKind::hangup())?,
         })
     }
+}
 
+impl Stop {
     async fn wait(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -18,6 +18,7 @@ use crate::transport::dns::Names;
 use crate::transport::settings::Settings;
 use crate::transport::table::{Connection, Connections};
 use crate::transport::tcp::Accepted;
+use crate::transport::tls::Certificates;
 use crate::transport::udp::Watch;
 
 /// The parts of the daemon that every thread may reach.
@@ -40,6 +41,8 @@ pub struct Node {
     pub control: Handle,
     /// What outgoing TLS connections need; `None` without a TLS listener.
     pub client: Option<Arc<ClientConfig>>,
+    /// The certificates that are served.
+    pub certificates: Arc<Certificates>,
 }
 
 /// The way to one worker.

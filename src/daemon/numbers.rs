@@ -10,6 +10,7 @@ use super::node::Node;
 use crate::http::Source;
 use crate::http::metrics::{Process, Snapshot, Worker};
 use crate::sip::counts::Counts;
+use crate::transport::tls::Certificates;
 
 /// The ticks of a second in which /proc tells CPU time: the same on every architecture that Linux has today.
 const TICKS: u32 = 100;
@@ -83,9 +84,19 @@ impl Source for Numbers {
             control: Arc::clone(&node.counters),
             connections: node.connections.by_transport(),
             connections_max: node.settings.limits.connections,
+            certificates: certificates(&node.certificates),
+            certificates_replaced: node.certificates.replaced.count(),
+            certificates_failed: node.certificates.failed.count(),
             process: process(),
         }
     }
+}
+
+fn certificates(certificates: &Certificates) -> Vec<(String, i64)> {
+    let expiries = certificates.expiries().into_iter();
+    expiries
+        .map(|(file, expires)| (file.display().to_string(), expires))
+        .collect()
 }
 
 /// What /proc says of this process; zeros where it says nothing.

@@ -16,6 +16,50 @@ pub struct Settings {
     pub message: limits::Limits,
     /// Limits of connections.
     pub limits: Limits,
+    /// What all of TLS has in common.
+    pub tls: Tls,
+}
+
+/// `[tls]`, and the certificates of the domains.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificates of domains, which clients get that ask for one of their names.
+    pub domains: Vec<DomainCertificate>,
+    /// A PEM file with the roots that the certificates of peers must lead to; without it those of the system.
+    pub roots: Option<PathBuf>,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
+}
+
+/// The certificate of a domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DomainCertificate {
+    /// The names of the domain, in lower case.
+    pub names: Vec<Box<str>>,
+    /// Its files.
+    pub certificate: CertificateFiles,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// 1.2 (RFC 5246).
+    #[default]
+    Tls12,
+    /// 1.3 (RFC 8446).
+    Tls13,
+}
+
+/// Whether clients are asked for a certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// They are not asked.
+    #[default]
+    Unasked,
+    /// They are asked; who shows one must show one that leads to a root in this file.
+    Optional(PathBuf),
+    /// Only those are served that show one that leads to a root in this file.
+    Required(PathBuf),
 }
 
 /// One listening address.
@@ -27,6 +71,20 @@ pub struct Listener {
     pub bind: SocketAddr,
     /// The files of its certificate; only TLS and WSS have one.
     pub certificate: Option<CertificateFiles>,
+    /// Whether its clients are asked for theirs.
+    pub clients: ClientCertificates,
+}
+
+impl Listener {
+    /// One without a certificate.
+    pub fn new(transport: Transport, bind: SocketAddr) -> Listener {
+        Listener {
+            transport,
+            bind,
+            certificate: None,
+            clients: ClientCertificates::Unasked,
+        }
+    }
 }
 
 /// A certificate and its key, as PEM files.

@@ -257,6 +257,27 @@ pub const FAMILIES: &[Family] = &[
         write: |now, samples| samples.add(&[], now.sum(|counters| &counters.handshakes_failed)),
     },
     Family {
+        name: "ringbinder_certificate_expiry_timestamp_seconds",
+        kind: Kind::Gauge,
+        labels: &["file"],
+        help: "When a certificate that is served expires, in seconds since 1970.",
+        write: |now, samples| {
+            let mut certificates = now.certificates.iter();
+            certificates.try_for_each(|(file, expires)| samples.add(&[file], *expires as f64))
+        },
+    },
+    Family {
+        name: "ringbinder_certificate_reloads_total",
+        kind: Kind::Counter,
+        labels: &["result"],
+        help: "Certificates whose files changed: result is replaced (the new one is served) or failed (it cannot be used, \
+               and the old one stays).",
+        write: |now, samples| {
+            samples.add(&["replaced"], now.certificates_replaced)?;
+            samples.add(&["failed"], now.certificates_failed)
+        },
+    },
+    Family {
         name: "ringbinder_connections_closed_total",
         kind: Kind::Counter,
         labels: &["cause"],

@@ -48,6 +48,12 @@ pub struct Snapshot {
     pub connections: Vec<(Transport, usize)>,
     /// The most connections that there may be.
     pub connections_max: usize,
+    /// The files of the certificates that are served, and when each expires, in seconds since 1970-01-01 UTC.
+    pub certificates: Vec<(String, i64)>,
+    /// Certificates replaced while they were served.
+    pub certificates_replaced: u64,
+    /// Changed certificates that could not be used.
+    pub certificates_failed: u64,
     /// What the system says of the process.
     pub process: Process,
 }

@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
-use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpStream as Peer;
 use tokio::task::LocalSet;
@@ -14,9 +13,10 @@ use tokio_rustls::client::TlsStream;
 use super::*;
 use crate::sip::hop::{ConnectionId, Transport};
 use crate::transport::Arrival;
+use crate::transport::settings::CertificateFiles;
 use crate::transport::settings::Limits as ConnectionLimits;
 use crate::transport::table::ToHop;
-use crate::transport::tls::tests::certificate;
+use crate::transport::tls::tests::{certificate, client, server};
 
 /// Answers each message with its Call-ID and each malformed one with its error.
 struct Echo {
@@ -63,7 +63,7 @@ struct Served {
 async fn served<F: Future<Output = ()>>(
     settings: Settings,
     server: Option<Arc<ServerConfig>>,
-    roots: &[CertificateDer<'static>],
+    trusted: Option<&CertificateFiles>,
     test: impl FnOnce(Served) -> F,
 ) {
     let connections = Arc::new(Connections::new(9, settings.limits.clone()));
@@ -73,7 +73,7 @@ async fn served<F: Future<Output = ()>>(
         closed: RefCell::default(),
         answered: Cell::default(),
     });
-    let client = server.is_some().then(|| tls::client_config(roots).unwrap());
+    let client = trusted.map(client);
     let counters: Arc<Counters> = Arc::default();
     let streams = Streams::new(
         echo,
@@ -139,7 +139,7 @@ fn settings(change: impl FnOnce(&mut ConnectionLimits)) -> Settings {
 
 #[tokio::test]
 async fn messages_are_cut_whatever_the_segments() {
-    served(Settings::default(), None, &[], async |served| {
+    served(Settings::default(), None, None, async |served| {
         let mut peer = Peer::connect(served.address).await.unwrap();
         let both = options("one") + &options("two");
         for part in both.as_bytes().chunks(97) {
@@ -162,7 +162,7 @@ async fn messages_are_cut_whatever_the_segments() {
 
 #[tokio::test]
 async fn a_stream_that_cannot_be_cut_is_answered_and_closed() {
-    served(Settings::default(), None, &[], async |served| {
+    served(Settings::default(), None, None, async |served| {
         let mut peer = Peer::connect(served.address).await.unwrap();
         let without_length = options("one").replace("Content-Length: 4\r\n", "");
         peer.write_all((without_length + &options("two")).as_bytes())
@@ -182,7 +182,7 @@ async fn a_stream_that_cannot_be_cut_is_answered_and_closed() {
 
 #[tokio::test]
 async fn a_request_and_the_end_of_the_stream_together_are_answered() {
-    served(Settings::default(), None, &[], async |served| {
+    served(Settings::default(), None, None, async |served| {
         let mut peer = Peer::connect(served.address).await.unwrap();
         peer.write_all(options("one").as_bytes()).await.unwrap();
         peer.shutdown().await.unwrap();
@@ -195,7 +195,7 @@ async fn a_request_and_the_end_of_the_stream_together_are_answered() {
 #[tokio::test]
 async fn who_brings_no_message_in_time_is_closed() {
     let settings = settings(|limits| limits.first_message = Duration::from_millis(300));
-    served(settings, None, &[], async |served| {
+    served(settings, None, None, async |served| {
         let mut silent = Peer::connect(served.address).await.unwrap();
         let mut pinging = Peer::connect(served.address).await.unwrap();
         let mut slow = Peer::connect(served.address).await.unwrap();
@@ -220,7 +220,7 @@ async fn who_brings_no_message_in_time_is_closed() {
 #[tokio::test]
 async fn an_idle_connection_is_closed() {
     let settings = settings(|limits| limits.idle = Duration::from_millis(300));
-    served(settings, None, &[], async |served| {
+    served(settings, None, None, async |served| {
         let mut peer = Peer::connect(served.address).await.unwrap();
         for number in 0..4 {
             tokio::time::sleep(Duration::from_millis(150)).await;
@@ -235,7 +235,7 @@ async fn an_idle_connection_is_closed() {
 #[tokio::test]
 async fn connections_above_a_limit_are_closed_at_once() {
     let settings = settings(|limits| limits.connections_per_source = 1);
-    served(settings, None, &[], async |served| {
+    served(settings, None, None, async |served| {
         let mut first = Peer::connect(served.address).await.unwrap();
         first.write_all(options("one").as_bytes()).await.unwrap();
         read(&mut first, "[one]").await;
@@ -249,7 +249,7 @@ async fn connections_above_a_limit_are_closed_at_once() {
 
 #[tokio::test]
 async fn who_does_not_read_is_closed_and_the_senders_are_told() {
-    served(Settings::default(), None, &[], async |served| {
+    served(Settings::default(), None, None, async |served| {
         let mut peer = Peer::connect(served.address).await.unwrap();
         peer.write_all(options("one").as_bytes()).await.unwrap();
         read(&mut peer, "[one]").await;
@@ -294,7 +294,7 @@ fn send(served: &Served, hop: &Hop, origin: u32) {
 
 #[tokio::test]
 async fn a_hop_is_connected_to_from_its_local_address() {
-    served(Settings::default(), None, &[], async |served| {
+    served(Settings::default(), None, None, async |served| {
         let there = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         send(&served, &hop(Transport::Tcp, there.local_addr().unwrap(), None), 1);
         let (mut peer, from) = there.accept().await.unwrap();
@@ -309,7 +309,7 @@ async fn a_hop_is_connected_to_from_its_local_address() {
 
 #[tokio::test]
 async fn a_hop_that_does_not_answer_is_unreachable() {
-    served(Settings::default(), None, &[], async |served| {
+    served(Settings::default(), None, None, async |served| {
         let nobody = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -327,10 +327,10 @@ async fn a_hop_that_does_not_answer_is_unreachable() {
 
 #[tokio::test]
 async fn tls_is_served_and_its_certificate_checked_against_the_name() {
-    let (files, root) = certificate("stream", "localhost");
-    let server = tls::server_config(Arc::new(tls::Certificate::new(tls::load(&files).unwrap()))).unwrap();
+    let (files, _) = certificate("stream", "localhost");
+    let server = server(&files);
     let settings = settings(|limits| limits.handshake = Duration::from_secs(2));
-    served(settings, Some(server), &[root], async |served| {
+    served(settings, Some(server), Some(&files), async |served| {
         // Both ends are ours: the request goes out by the one, and the other's echo is what the one cannot read.
         send(&served, &hop(Transport::Tls, served.address, Some("localhost")), 1);
         while served.streams.handler.answered.get() == 0 {
@@ -358,7 +358,7 @@ async fn pass_on_in_pieces(mut from: impl AsyncRead + Unpin, mut to: impl AsyncW
 }
 
 /// A TLS peer of `served` whose bytes are sent in pieces of `size`.
-async fn tls_peer(served: &Served, root: &CertificateDer<'static>, size: usize) -> TlsStream<DuplexStream> {
+async fn tls_peer(served: &Served, files: &CertificateFiles, size: usize) -> TlsStream<DuplexStream> {
     let (ours, theirs) = tokio::io::duplex(256 * 1024);
     let socket = Peer::connect(served.address).await.unwrap();
     socket.set_nodelay(true).unwrap();
@@ -366,18 +366,18 @@ async fn tls_peer(served: &Served, root: &CertificateDer<'static>, size: usize) 
     let (from_peer, to_peer) = tokio::io::split(theirs);
     tokio::task::spawn_local(pass_on_in_pieces(from_peer, to_server, size));
     tokio::task::spawn_local(pass_on_in_pieces(from_server, to_peer, 16 * 1024));
-    let config = tls::client_config(std::slice::from_ref(root)).unwrap();
+    let config = client(files);
     let name = tls::server_name(Some("localhost"), served.address).unwrap();
     TlsConnector::from(config).connect(name, ours).await.unwrap()
 }
 
 #[tokio::test]
 async fn tls_records_are_read_whatever_the_segments() {
-    let (files, root) = certificate("segments", "localhost");
-    let server = tls::server_config(Arc::new(tls::Certificate::new(tls::load(&files).unwrap()))).unwrap();
-    served(Settings::default(), Some(server), &[], async |served| {
+    let (files, _) = certificate("segments", "localhost");
+    let server = server(&files);
+    served(Settings::default(), Some(server), None, async |served| {
         for size in [40, 333, 70_000] {
-            let mut peer = tls_peer(&served, &root, size).await;
+            let mut peer = tls_peer(&served, &files, size).await;
             // A keep-alive, two messages in one record, one in two records, and many.
             peer.write_all(b"\r\n\r\n").await.unwrap();
             read(&mut peer, "\r\n").await;
@@ -408,9 +408,9 @@ async fn tls_records_are_read_whatever_the_segments() {
 #[tokio::test]
 async fn what_is_no_tls_ends_with_an_alert() {
     let (files, _) = certificate("no-tls", "localhost");
-    let server = tls::server_config(Arc::new(tls::Certificate::new(tls::load(&files).unwrap()))).unwrap();
+    let server = server(&files);
     let settings = settings(|limits| limits.handshake = Duration::from_millis(300));
-    served(settings, Some(server), &[], async |served| {
+    served(settings, Some(server), None, async |served| {
         let mut plain = Peer::connect(served.address).await.unwrap();
         plain.write_all(options("one").as_bytes()).await.unwrap();
         let mut alert = [0; 7];
@@ -432,7 +432,7 @@ async fn what_is_no_tls_ends_with_an_alert() {
 
 #[tokio::test]
 async fn a_panic_costs_the_connections_of_its_turn_only() {
-    served(Settings::default(), None, &[], async |served| {
+    served(Settings::default(), None, None, async |served| {
         let mut other = Peer::connect(served.address).await.unwrap();
         other.write_all(options("one").as_bytes()).await.unwrap();
         read(&mut other, "[one]").await;
