@@ -20,6 +20,9 @@ use crate::transport::{Arrival, Handler};
 /// How often outputs may lead to further inputs before other tasks have their turn.
 const ROUNDS_MAX: usize = 8;
 
+/// The most AORs looked at before other tasks have their turn when a connection ends that many registered over.
+const CLOSED_PER_TURN: usize = 256;
+
 /// From so many messages on it is worth the while to touch what they need before the first of them is handled.
 const WARMED_FROM: usize = 4;
 
@@ -83,6 +86,14 @@ impl Dispatch {
             self.carry_out(&mut scratch, now);
         }
         self.run(&mut scratch, now);
+    }
+
+    /// Does a turn of what the end of `connection` means for bindings made over it. Returns whether there is more to do.
+    pub fn close_bindings(&self, connection: ConnectionId, now: Instant) -> bool {
+        // Nobody keeps or publishes bindings yet.
+        let mut changes = Vec::new();
+        let location = &self.node.shared.location;
+        location.close_connection(connection, now, CLOSED_PER_TURN, &mut changes)
     }
 
     /// Runs shards and sends what they say until nothing is left to do.
@@ -291,6 +302,10 @@ impl Handler for Dispatch {
     }
 
     fn handle_closed(&self, connection: ConnectionId, now: Instant) {
+        if self.close_bindings(connection, now) {
+            // The rest is done in turns, between which others have theirs.
+            let _ = self.node.workers[self.index].jobs.send(Job::Closed(connection));
+        }
         let mut scratch = self.scratch.borrow_mut();
         for shard in 0..self.node.shards.count() {
             scratch.add(shard, Input::FlowClosed { connection });

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
 
 use super::shards::Shards;
-use crate::sip::hop::Hop;
+use crate::sip::hop::{ConnectionId, Hop};
 use crate::sip::resolution::{QueryId, Question};
 use crate::sip::server::{Input, Origin};
 use crate::sip::shared::Shared;
@@ -84,6 +84,8 @@ pub enum Job {
     Accepted(Accepted<Origin>, Option<Arc<ServerConfig>>),
     /// Connect to a hop and serve the connection.
     Connect(Arc<Connection<Origin>>, Hop),
+    /// Go on with the bindings made over a connection that has ended.
+    Closed(ConnectionId),
     /// Show that the worker is alive.
     Ping(oneshot::Sender<()>),
     /// End.

@@ -102,6 +102,14 @@ async fn serve(node: Arc<Node>, mut start: Start) -> anyhow::Result<()> {
             job = start.jobs.recv() => match job {
                 None | Some(Job::Stop) => break Ok(()),
                 Some(Job::Input { shard, input }) => dispatch.handle_input(shard, *input, Instant::now()),
+                Some(Job::Closed(connection)) => {
+                    let dispatch = Rc::clone(&dispatch);
+                    connecting.spawn_local(async move {
+                        while dispatch.close_bindings(connection, Instant::now()) {
+                            tokio::task::yield_now().await;
+                        }
+                    });
+                }
                 Some(Job::Ping(alive)) => drop(alive.send(())),
                 Some(Job::Accepted(accepted, server)) => streams.serve_accepted(accepted, server),
                 Some(Job::Connect(connection, hop)) => {

@@ -9,4 +9,5 @@ mod rfc3261_10_registrar;
 mod rfc3261_16_proxy;
 mod rfc3261_17_transactions;
 mod rfc5393_loops;
+mod rfc5626_outbound;
 mod support;

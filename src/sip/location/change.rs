@@ -30,11 +30,22 @@ pub struct Counts {
     pub displaced: u16,
     /// Bindings whose time was over.
     pub expired: u16,
+    /// Bindings that can be reached no longer and are kept for the time when they come back.
+    pub suspended: u16,
+    /// Of those refreshed, the ones that were suspended before; also those that were found alive again without a REGISTER.
+    pub resumed: u16,
 }
 
 impl Counts {
     /// Whether the request changed nothing. Expired bindings do not count: no request is needed for them to end.
     pub fn is_idle(&self) -> bool {
-        self.added == 0 && self.refreshed == 0 && self.removed == 0 && self.displaced == 0
+        [
+            self.added,
+            self.refreshed,
+            self.removed,
+            self.displaced,
+            self.suspended,
+            self.resumed,
+        ] == [0; 6]
     }
 }

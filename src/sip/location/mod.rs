@@ -7,12 +7,14 @@ mod aor;
 mod change;
 mod entries;
 mod expiry;
+mod flows;
 #[cfg(test)]
 mod model;
 mod plan;
 mod record;
 mod refresh;
 mod shard;
+mod standing;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -23,8 +25,10 @@ use thiserror::Error;
 pub use aor::AddressOfRecord;
 pub use change::{Change, Counts};
 pub use record::Binding;
+pub use standing::{Cause, Standing, Which, is_source};
 
-use crate::sip::hop::Flow;
+use crate::sip::hop::{ConnectionId, Flow};
+use crate::sip::location::flows::FlowIndex;
 use crate::sip::message::address::Parameters;
 use crate::sip::message::uri::Uri;
 use plan::Request;
@@ -85,7 +89,8 @@ pub struct ContactUpdate<'a> {
     pub expires: Duration,
 }
 
-/// What happens to a new contact that finds its AOR full.
+/// What happens to a new contact that finds its AOR full of bindings that are not suspended. Those that are give way
+/// first, the one suspended longest before the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Overflow {
     /// The request is refused.
@@ -93,7 +98,7 @@ pub enum Overflow {
     Reject,
     /// The binding registered longest ago gives way.
     ReplaceOldest,
-    /// A binding whose flow is known to be dead gives way; with none the request is refused.
+    /// A binding gives way whose flow has failed though it is still tried elsewhere; with none the request is refused.
     ReplaceUnreachable,
 }
 
@@ -118,7 +123,11 @@ impl Location {
     /// An empty one. `key` keeps strangers from choosing addresses that fall together in the tables.
     pub fn new(key: [u8; 16], now: Instant) -> Location {
         Location {
-            common: Common { key, epoch: now },
+            common: Common {
+                key,
+                epoch: now,
+                flows: FlowIndex::default(),
+            },
             shards: Box::new(std::array::from_fn(|_| Slot::default())),
         }
     }
@@ -190,12 +199,46 @@ impl Location {
             })
     }
 
-    /// Notes that the bindings of `aor` made over `flow` cannot be reached over it. Their next REGISTER ends that.
-    /// Returns whether there was one.
-    pub fn mark_unreachable(&self, aor: &AddressOfRecord, flow: &Flow) -> bool {
+    /// Notes that those bindings of `aor` cannot be reached over their flow, because of `cause`. Those that can be reached
+    /// in no other way are suspended: kept and listed, but not rung, until their next REGISTER or [`Location::resume`].
+    /// Returns a change if one was.
+    pub fn suspend(&self, aor: &AddressOfRecord, which: Which<'_>, cause: Cause, now: Instant) -> Option<Change> {
         let hash = self.common.hash(aor.as_bytes());
         let mut shard = self.slot(hash).shard.lock();
-        shard.mark_unreachable(&self.common, hash, aor, flow)
+        shard.set_standing(&self.common, hash, aor, self.moment(now), |binding| {
+            which.applies(binding).then(|| Standing::after(binding, cause))
+        })
+    }
+
+    /// Notes that those bindings of `aor` have been found alive. Returns a change if one of them was suspended.
+    pub fn resume(&self, aor: &AddressOfRecord, which: Which<'_>, now: Instant) -> Option<Change> {
+        let hash = self.common.hash(aor.as_bytes());
+        let mut shard = self.slot(hash).shard.lock();
+        shard.set_standing(&self.common, hash, aor, self.moment(now), |binding| {
+            which.applies(binding).then_some(Standing::Reachable)
+        })
+    }
+
+    /// A connection has ended: does as [`Location::suspend`] does with all bindings made over it, but for those with a
+    /// Path, which do not depend on it. It looks at no more than `limit` AORs. Returns whether there are more. Nobody
+    /// registers over that connection any more when it is called.
+    pub fn close_connection(
+        &self,
+        connection: ConnectionId,
+        now: Instant,
+        limit: usize,
+        changes: &mut Vec<Change>,
+    ) -> bool {
+        let now = self.moment(now);
+        for _ in 0..limit {
+            // The lock of the index is never held while that of a part is taken.
+            let Some(hash) = self.common.flows.take(connection) else {
+                return false;
+            };
+            let mut shard = self.slot(hash).shard.lock();
+            changes.extend(shard.close_connection(&self.common, hash, connection, now));
+        }
+        self.common.flows.has(connection)
     }
 
     /// Removes bindings whose time is over at `now`, in part `part.0` of `part.1` parts of all AORs. It looks at no
@@ -234,6 +277,11 @@ impl Location {
     /// How many bindings are kept; some of them may have expired within the last moments.
     pub fn bindings(&self) -> u64 {
         self.shards.iter().map(|slot| slot.shard.lock().bindings()).sum()
+    }
+
+    /// How many pairs of a connection and an AOR with bindings over it are kept.
+    pub fn connected(&self) -> usize {
+        self.common.flows.len()
     }
 
     /// How many AORs have bindings.

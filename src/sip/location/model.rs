@@ -6,7 +6,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::sip::hop::{ConnectionId, Flow, Transport};
-use crate::sip::location::{AddressOfRecord, ContactUpdate, Contacts, Counts, Location, Overflow, Refused, Update};
+use crate::sip::location::{
+    AddressOfRecord, Cause, ContactUpdate, Contacts, Counts, Location, Overflow, Refused, Standing, Update, Which,
+};
 use crate::sip::message::address::Parameters;
 use crate::sip::message::uri::Uri;
 
@@ -16,8 +18,16 @@ enum Step {
     Apply(Register),
     /// The last REGISTER comes again.
     Repeat,
-    Unreachable {
+    Suspend {
         flow: u16,
+        cause: Cause,
+    },
+    Resume {
+        flow: u16,
+    },
+    Close {
+        flow: u16,
+        limit: usize,
     },
     Wait {
         millis: u64,
@@ -82,10 +92,34 @@ struct Known {
     cseq: u32,
     flow: u16,
     refreshed_ms: u64,
-    is_unreachable: bool,
+    standing: Standing,
+    since: u64,
 }
 
 impl Known {
+    fn is_suspended(&self) -> bool {
+        matches!(self.standing, Standing::Suspended(_))
+    }
+
+    /// All connections here are TLS, where nothing but the flow leads to the phone.
+    fn after(&self, cause: Cause) -> Standing {
+        match cause {
+            Cause::FlowClosed | Cause::SendFailed if self.flow % 2 == 0 => Standing::Doubtful(cause),
+            _ => Standing::Suspended(cause),
+        }
+    }
+
+    fn set(&mut self, standing: Standing, now_ms: u64) {
+        let stays = matches!(
+            (self.standing, standing),
+            (Standing::Suspended(_), Standing::Suspended(_))
+        );
+        if self.is_live(now_ms) && !stays && self.standing != standing {
+            self.standing = standing;
+            self.since = now_ms / 1000;
+        }
+    }
+
     fn is_live(&self, now_ms: u64) -> bool {
         now_ms < self.refreshed_ms + u64::from(self.contact.expires_secs) * 1000
     }
@@ -98,7 +132,7 @@ struct Seen {
     cseq: u32,
     flow: Flow,
     left_ms: u128,
-    is_unreachable: bool,
+    standing: Standing,
 }
 
 #[derive(Default)]
@@ -148,7 +182,8 @@ impl Model {
                 cseq: register.cseq,
                 flow: register.flow,
                 refreshed_ms: now_ms,
-                is_unreachable: false,
+                standing: Standing::Reachable,
+                since: 0,
             };
             let place = list.iter().position(|known| known.contact.identity == contact.identity);
             match (place, contact.expires_secs) {
@@ -175,6 +210,13 @@ impl Model {
                 .any(|contact| contact.identity == known.contact.identity)
         };
         let added = list.iter().filter(|known| !was_there(known)).count();
+        let is_resumed = |before: &&Known| {
+            let after = list
+                .iter()
+                .find(|known| known.contact.identity == before.contact.identity);
+            before.is_suspended() && after.is_some_and(|after| !removed_now(after) && !after.is_suspended())
+        };
+        let resumed = live_before.iter().filter(is_resumed).count();
         let refreshed = list
             .iter()
             .filter(|known| was_there(known) && !removed_now(known))
@@ -187,14 +229,17 @@ impl Model {
         }
         let mut displaced = 0;
         while added > 0 && list.len() > register.max_contacts {
-            let candidates = (0..list.len()).filter(|index| !touched(&list[*index]));
-            let oldest = match register.overflow {
+            let candidates = || (0..list.len()).filter(|index| !touched(&list[*index]));
+            let suspended = candidates()
+                .filter(|index| list[*index].is_suspended())
+                .min_by_key(|index| list[*index].since);
+            let oldest = suspended.or_else(|| match register.overflow {
                 Overflow::Reject => None,
-                Overflow::ReplaceOldest => candidates.min_by_key(|index| list[*index].refreshed_ms),
-                Overflow::ReplaceUnreachable => candidates
-                    .filter(|index| list[*index].is_unreachable)
-                    .min_by_key(|index| list[*index].refreshed_ms),
-            };
+                Overflow::ReplaceOldest => candidates().min_by_key(|index| list[*index].refreshed_ms),
+                Overflow::ReplaceUnreachable => candidates()
+                    .filter(|index| list[*index].standing != Standing::Reachable)
+                    .min_by_key(|index| list[*index].since),
+            });
             list.remove(oldest.ok_or(Refused::TooManyContacts)?);
             displaced += 1;
         }
@@ -204,11 +249,24 @@ impl Model {
             removed: removed as u16,
             displaced: displaced as u16,
             expired: 0,
+            suspended: 0,
+            resumed: resumed as u16,
         };
         if !counts.is_idle() {
             self.bindings[register.aor] = list;
         }
         Ok(counts)
+    }
+
+    /// The pairs of a connection and an AOR that depends on it.
+    fn connected(&self) -> usize {
+        let pairs = self.bindings.iter().enumerate().flat_map(|(aor, list)| {
+            list.iter()
+                .filter(|known| known.is_live(self.now_ms) && known.flow % 2 == 1)
+                .filter(|known| known.standing == Standing::Reachable)
+                .map(move |known| (aor, known.flow))
+        });
+        pairs.collect::<std::collections::BTreeSet<_>>().len()
     }
 
     fn seen(&self, aor: usize) -> Vec<Seen> {
@@ -218,7 +276,7 @@ impl Model {
             cseq: known.cseq,
             flow: flow(known.flow),
             left_ms: u128::from(known.refreshed_ms + u64::from(known.contact.expires_secs) * 1000 - self.now_ms),
-            is_unreachable: known.is_unreachable,
+            standing: known.standing,
         })
         .collect()
     }
@@ -284,7 +342,7 @@ fn seen(binding: &super::Binding<'_>, now: Instant) -> Seen {
         cseq: binding.cseq(),
         flow: binding.flow(),
         left_ms: binding.expires_at().duration_since(now).as_millis(),
-        is_unreachable: binding.is_unreachable(),
+        standing: binding.standing(),
     }
 }
 
@@ -324,10 +382,18 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             })
         },
     );
+    let cause = prop_oneof![
+        Just(Cause::FlowClosed),
+        Just(Cause::SendFailed),
+        Just(Cause::FlowRefused),
+        Just(Cause::Silent)
+    ];
     let step = prop_oneof![
         6 => register,
         2 => Just(Step::Repeat),
-        1 => (1..5u16).prop_map(|flow| Step::Unreachable { flow }),
+        2 => (1..5u16, cause).prop_map(|(flow, cause)| Step::Suspend { flow, cause }),
+        1 => (1..5u16).prop_map(|flow| Step::Resume { flow }),
+        1 => (1..5u16, 1..3usize).prop_map(|(flow, limit)| Step::Close { flow, limit }),
         3 => (0..40u64).prop_map(|halves| Step::Wait { millis: halves * 500 }),
         2 => (0..4usize).prop_map(|limit| Step::Expire { limit }),
     ];
@@ -368,12 +434,36 @@ proptest! {
                         }
                     }
                 }
-                Step::Unreachable { flow: number } => {
+                Step::Suspend { flow: number, cause } => {
+                    let now_ms = model.now_ms;
                     for (index, known) in model.bindings.iter_mut().enumerate() {
                         for known in known.iter_mut().filter(|known| known.flow == number) {
-                            known.is_unreachable = true;
+                            known.set(known.after(cause), now_ms);
                         }
-                        location.mark_unreachable(&aor(index), &flow(number));
+                        let change = location.suspend(&aor(index), Which::Flow(&flow(number)), cause, now);
+                        change.iter().for_each(&mut note);
+                    }
+                }
+                Step::Resume { flow: number } => {
+                    let now_ms = model.now_ms;
+                    for (index, known) in model.bindings.iter_mut().enumerate() {
+                        for known in known.iter_mut().filter(|known| known.flow == number) {
+                            known.set(Standing::Reachable, now_ms);
+                        }
+                        let change = location.resume(&aor(index), Which::Flow(&flow(number)), now);
+                        change.iter().for_each(&mut note);
+                    }
+                }
+                Step::Close { flow: number, limit } => {
+                    let now_ms = model.now_ms;
+                    let held = |known: &&mut Known| known.flow == number && known.standing == Standing::Reachable;
+                    if let Some(connection) = flow(number).connection {
+                        for known in model.bindings.iter_mut().flatten().filter(held) {
+                            known.set(Standing::Suspended(Cause::FlowClosed), now_ms);
+                        }
+                        let mut changes = Vec::new();
+                        while location.close_connection(connection, now, limit, &mut changes) {}
+                        changes.iter().for_each(&mut note);
                     }
                 }
                 Step::Repeat => unreachable!("replaced above"),
@@ -390,6 +480,8 @@ proptest! {
                 }
             }
             let now = start + Duration::from_millis(model.now_ms);
+            // Those that have expired stay until they are swept.
+            prop_assert!(location.connected() >= model.connected());
             for number in 0..2 {
                 prop_assert_eq!(lookup(&location, number, now).0, model.seen(number));
             }
@@ -401,5 +493,6 @@ proptest! {
         changes.iter().for_each(&mut note);
         prop_assert_eq!(location.bindings(), 0);
         prop_assert_eq!(location.addresses(), 0);
+        prop_assert_eq!(location.connected(), 0);
     }
 }

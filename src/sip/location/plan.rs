@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::sip::location::record::{Binding, Fields, Moment, instance, reg_id};
+use crate::sip::location::standing::Standing;
 use crate::sip::location::{ContactUpdate, Contacts, Counts, MAX_BINDINGS, Overflow, Refused, Update};
 use crate::sip::message::uri::Uri;
 
@@ -30,6 +31,7 @@ impl<'a> Request<'a> {
             registered_at,
             now: self.now,
             flow: self.update.flow,
+            is_outbound: !contact.parameters.is_empty() && outbound_key(contact).is_some(),
         }
     }
 
@@ -103,7 +105,7 @@ impl Plan {
             return Err(Refused::OutOfOrder);
         }
         plan.make_room(bindings, request.update)?;
-        plan.count();
+        plan.count(bindings);
         Ok(plan)
     }
 
@@ -175,7 +177,8 @@ impl Plan {
             })
     }
 
-    /// Keeps the limit of bindings: it binds new ones only, a refresh is always accepted.
+    /// Keeps the limit of bindings: it binds new ones only, a refresh is always accepted. Those suspended give way first,
+    /// whatever the policy: they cannot be rung.
     fn make_room(&mut self, bindings: &[Binding<'_>], update: &Update<'_>) -> Result<(), Refused> {
         if self.added.is_empty() {
             return Ok(());
@@ -184,26 +187,33 @@ impl Plan {
         let limit = update.max_contacts.min(MAX_BINDINGS);
         let excess = (staying + self.added.len()).saturating_sub(limit);
         for _ in 0..excess {
-            let untouched = (0..bindings.len()).filter(|index| matches!(self.fates[*index], Fate::Keep));
-            let candidate = match update.overflow {
+            let untouched = || (0..bindings.len()).filter(|index| matches!(self.fates[*index], Fate::Keep));
+            let since = |index: &usize| bindings[*index].standing_second();
+            let suspended = untouched()
+                .filter(|index| bindings[*index].is_suspended())
+                .min_by_key(since);
+            let candidate = suspended.or_else(|| match update.overflow {
                 Overflow::Reject => None,
-                Overflow::ReplaceOldest => untouched.min_by_key(|index| bindings[*index].refreshed_moment()),
-                Overflow::ReplaceUnreachable => untouched
-                    .filter(|index| bindings[*index].is_unreachable())
-                    .min_by_key(|index| bindings[*index].refreshed_moment()),
-            };
+                Overflow::ReplaceOldest => untouched().min_by_key(|index| bindings[*index].refreshed_moment()),
+                Overflow::ReplaceUnreachable => untouched()
+                    .filter(|index| bindings[*index].standing() != Standing::Reachable)
+                    .min_by_key(since),
+            });
             self.fates[candidate.ok_or(Refused::TooManyContacts)?] = Fate::Displace;
         }
         Ok(())
     }
 
     /// No count is above [`MAX_BINDINGS`].
-    fn count(&mut self) {
-        for fate in &self.fates {
+    fn count(&mut self, bindings: &[Binding<'_>]) {
+        for (binding, fate) in bindings.iter().zip(&self.fates) {
             match fate {
                 Fate::Keep => {}
                 Fate::Expire => self.counts.expired += 1,
-                Fate::Refresh(_) => self.counts.refreshed += 1,
+                Fate::Refresh(_) => {
+                    self.counts.refreshed += 1;
+                    self.counts.resumed += u16::from(binding.is_suspended());
+                }
                 Fate::Remove => self.counts.removed += 1,
                 Fate::Displace => self.counts.displaced += 1,
             }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::sip::hop::{ConnectionId, Flow, Transport};
 use crate::sip::location::aor::AddressOfRecord;
+use crate::sip::location::standing::Standing;
 use crate::sip::message::address::Parameters;
 use crate::sip::message::grammar;
 
@@ -53,6 +54,8 @@ pub(super) struct Fields<'a> {
     pub(super) registered_at: u32,
     pub(super) now: Moment,
     pub(super) flow: &'a Flow,
+    /// Whether instance and reg-id name it (RFC 5626 §6).
+    pub(super) is_outbound: bool,
 }
 
 impl Fields<'_> {
@@ -94,6 +97,7 @@ impl Fields<'_> {
         put(fixed, GRANTED, self.granted_secs.to_le_bytes());
         put(fixed, EXPIRES_AT, self.expiry_moment().0.to_le_bytes());
         put(fixed, CALL_ID, self.call_id.to_le_bytes());
+        put(fixed, STANDING, [Standing::Reachable.to_byte()]);
     }
 
     pub(super) fn expiry_moment(&self) -> Moment {
@@ -112,6 +116,7 @@ impl Fields<'_> {
             (LOCAL_V6, self.flow.local.is_ipv6()),
             (REMOTE_V6, self.flow.remote.is_ipv6()),
             (HAS_CONNECTION, self.flow.connection.is_some()),
+            (OUTBOUND, self.is_outbound),
         ] {
             if is_set {
                 flags |= bit;
@@ -210,9 +215,41 @@ impl<'a> Binding<'a> {
         }
     }
 
-    /// Whether its flow was found dead after its last REGISTER.
-    pub fn is_unreachable(&self) -> bool {
-        self.flags() & UNREACHABLE != 0
+    /// Whether it is named by instance and reg-id (RFC 5626 §6).
+    pub fn is_outbound(&self) -> bool {
+        self.flags() & OUTBOUND != 0
+    }
+
+    /// What is known of its flow since its last REGISTER.
+    pub fn standing(&self) -> Standing {
+        Standing::from_byte(self.packed[STANDING])
+    }
+
+    /// Whether it is kept without being rung.
+    pub fn is_suspended(&self) -> bool {
+        match self.standing() {
+            Standing::Suspended(_) => true,
+            Standing::Reachable | Standing::Doubtful(_) => false,
+        }
+    }
+
+    /// Since when it is not [`Standing::Reachable`], in whole seconds; `None` while it is.
+    pub fn unreachable_since(&self) -> Option<Instant> {
+        let since = Duration::from_secs(u64::from(self.standing_second()));
+        (self.standing() != Standing::Reachable).then(|| self.epoch + since)
+    }
+
+    /// The second at which its standing changed; of a reachable one it says nothing.
+    pub(super) fn standing_second(&self) -> u32 {
+        self.u32_at(STANDING_SINCE)
+    }
+
+    /// The connection whose end would make it unreachable.
+    pub(super) fn held_connection(&self) -> Option<ConnectionId> {
+        if self.flags() & HAS_CONNECTION == 0 || self.packed[STANDING] != 0 || self.u16_at(PATH_LENGTH) != 0 {
+            return None;
+        }
+        self.flow().connection
     }
 
     /// The keyed hash of the Call-ID of its last REGISTER.
@@ -355,20 +392,24 @@ impl Record {
         rest[..flow.length].copy_from_slice(flow.bytes());
     }
 
-    /// Sets the flag of every binding that `applies` says. Returns whether there was one.
-    pub(super) fn mark_unreachable(&mut self, epoch: Instant, applies: impl Fn(&Binding<'_>) -> bool) -> bool {
+    /// Gives each binding the standing that `decide` says, at `second`; `None` leaves it as it is.
+    pub(super) fn set_standing(
+        &mut self,
+        epoch: Instant,
+        second: u32,
+        mut decide: impl FnMut(&Binding<'_>) -> Option<Standing>,
+    ) {
         let mut start = self.first_binding();
-        let mut found = false;
         while start < self.0.len() {
             let length = usize::from(u16::from_le_bytes(read(&self.0, start)));
             let packed = &mut self.0[start..start + length];
-            if applies(&Binding { packed, epoch }) {
-                packed[FLAGS] |= UNREACHABLE;
-                found = true;
+            let binding = Binding { packed, epoch };
+            if let Some(standing) = decide(&binding).filter(|standing| *standing != binding.standing()) {
+                packed[STANDING] = standing.to_byte();
+                packed[STANDING_SINCE..STANDING_SINCE + 4].copy_from_slice(&second.to_le_bytes());
             }
             start += length;
         }
-        found
     }
 
     fn first_binding(&self) -> usize {
@@ -497,6 +538,7 @@ const RECORD_HEADER: usize = 8;
 const LENGTH: usize = 0;
 const PART_LENGTHS: usize = 2;
 const PARTS: usize = 3;
+const PATH_LENGTH: usize = PART_LENGTHS + 4;
 const Q: usize = 8;
 const FLAGS: usize = 10;
 const CSEQ: usize = 11;
@@ -505,7 +547,9 @@ const GRANTED: usize = 19;
 const REGISTERED_AT: usize = 23;
 const EXPIRES_AT: usize = 27;
 const CALL_ID: usize = 35;
-const FIXED_LENGTH: usize = 43;
+const STANDING: usize = 43;
+const STANDING_SINCE: usize = 44;
+const FIXED_LENGTH: usize = 48;
 
 // An address is port, IP and, for IPv6, scope.
 const V4_LENGTH: usize = 6;
@@ -516,7 +560,7 @@ const TRANSPORT: u8 = 0b0000_0111;
 const LOCAL_V6: u8 = 0b0000_1000;
 const REMOTE_V6: u8 = 0b0001_0000;
 const HAS_CONNECTION: u8 = 0b0010_0000;
-const UNREACHABLE: u8 = 0b1000_0000;
+const OUTBOUND: u8 = 0b0100_0000;
 
 #[cfg(test)]
 mod tests {
@@ -535,6 +579,7 @@ mod tests {
             registered_at: 12,
             now: Moment(12_345),
             flow,
+            is_outbound: true,
         }
     }
 
@@ -586,7 +631,9 @@ mod tests {
             assert_eq!(binding.refreshed_at(), epoch + Duration::from_millis(12_345));
             assert_eq!(binding.expires_at(), epoch + Duration::from_millis(3_612_345));
             assert_eq!(binding.flow(), *fields.flow);
-            assert!(!binding.is_unreachable());
+            assert!(binding.is_outbound());
+            assert_eq!(binding.standing(), Standing::Reachable);
+            assert_eq!(binding.unreachable_since(), None);
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use crate::sip::hop::ConnectionId;
 use crate::sip::location::plan::{Request, granted_secs, outbound_key};
 use crate::sip::location::record::Record;
 use crate::sip::location::{Counts, Refused};
@@ -14,6 +15,8 @@ pub(super) struct Refreshed {
     pub(super) counts: Counts,
     /// When the binding expires, if it was refreshed.
     pub(super) due: Option<u32>,
+    /// The connection that it depended on before, when it depends on another or on none now, or did on none.
+    pub(super) moved_from: Option<Option<ConnectionId>>,
 }
 
 /// Does `request` when it is such a one, with the outcome that a [`Plan`](super::plan::Plan) has. `None`: it is not, and
@@ -50,6 +53,7 @@ pub(super) fn refresh(
         return Some(Ok(Refreshed {
             counts: Counts::default(),
             due: None,
+            moved_from: None,
         }));
     }
     if !request.is_in_order(&binding) {
@@ -59,13 +63,18 @@ pub(super) fn refresh(
     if fields.encoded_length() != Some(binding.packed().len()) {
         return None;
     }
+    let held = binding.held_connection();
+    let resumed = u16::from(binding.is_suspended());
+    let holds = fields.flow.connection.filter(|_| fields.path.is_empty());
     drop(bindings);
     record.refresh(start, &fields);
     Some(Ok(Refreshed {
         counts: Counts {
             refreshed: 1,
+            resumed,
             ..Counts::default()
         },
         due: Some(fields.expiry_moment().second_after()),
+        moved_from: (held != holds).then_some(held),
     }))
 }

@@ -6,12 +6,14 @@ use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
 
-use crate::sip::hop::Flow;
+use crate::sip::hop::ConnectionId;
 use crate::sip::location::entries::{Entries, Entry, EntryIndex};
 use crate::sip::location::expiry::{Due, Wheel};
+use crate::sip::location::flows::FlowIndex;
 use crate::sip::location::plan::{Fate, Plan, Request, USUAL_BINDINGS};
 use crate::sip::location::record::{Binding, Fields, Moment, Record, RecordBuilder};
 use crate::sip::location::refresh::{Refreshed, refresh};
+use crate::sip::location::standing::{Cause, Standing};
 use crate::sip::location::{AddressOfRecord, Change, Counts, Refused};
 
 /// What all shards have in common.
@@ -20,11 +22,24 @@ pub(super) struct Common {
     pub(super) key: [u8; 16],
     /// When the location service began.
     pub(super) epoch: Instant,
+    /// The AORs with bindings over each connection.
+    pub(super) flows: FlowIndex,
 }
 
 impl Common {
     pub(super) fn hash(&self, aor: &[u8]) -> u64 {
         SipHasher13::new_with_key(&self.key).hash(aor)
+    }
+
+    /// Keeps the index of flows true for the AOR of `hash`, whose bindings depended on the connections `before` and depend
+    /// on `after` now.
+    fn reindex(&self, hash: u64, before: &[ConnectionId], after: &[ConnectionId]) {
+        for connection in before.iter().filter(|connection| !after.contains(connection)) {
+            self.flows.remove(*connection, hash);
+        }
+        for connection in after.iter().filter(|connection| !before.contains(connection)) {
+            self.flows.insert(*connection, hash);
+        }
     }
 }
 
@@ -74,12 +89,62 @@ impl Shard {
         }
     }
 
-    pub(super) fn mark_unreachable(&mut self, common: &Common, hash: u64, aor: &AddressOfRecord, flow: &Flow) -> bool {
-        let Some(index) = self.find(hash, aor) else {
-            return false;
-        };
-        let record = &mut self.entries[index].record;
-        record.mark_unreachable(common.epoch, |binding| binding.flow() == *flow)
+    /// Gives bindings of `aor` the standing that `decide` says.
+    pub(super) fn set_standing(
+        &mut self,
+        common: &Common,
+        hash: u64,
+        aor: &AddressOfRecord,
+        now: Moment,
+        decide: impl FnMut(&Binding<'_>) -> Option<Standing>,
+    ) -> Option<Change> {
+        let index = self.find(hash, aor)?;
+        self.set_standing_at(common, index, now, decide)
+    }
+
+    /// The connection `connection` of bindings of the AOR with this hash has ended.
+    pub(super) fn close_connection(
+        &mut self,
+        common: &Common,
+        hash: u64,
+        connection: ConnectionId,
+        now: Moment,
+    ) -> Option<Change> {
+        let is_it = |index: &EntryIndex| self.entries[*index].hash == hash;
+        let index = *self.table.find(hash, is_it)?;
+        self.set_standing_at(common, index, now, |binding| {
+            let is_held = binding.held_connection() == Some(connection);
+            is_held.then(|| Standing::after(binding, Cause::FlowClosed))
+        })
+    }
+
+    fn set_standing_at(
+        &mut self,
+        common: &Common,
+        index: EntryIndex,
+        now: Moment,
+        mut decide: impl FnMut(&Binding<'_>) -> Option<Standing>,
+    ) -> Option<Change> {
+        let Entry { hash, record, .. } = &mut self.entries[index];
+        let before = connections(record, common);
+        let mut counts = Counts::default();
+        record.set_standing(common.epoch, now.second(), |binding| {
+            let standing = decide(binding)?;
+            let counted = u16::from(binding.is_live(now));
+            match (binding.standing(), standing) {
+                (Standing::Suspended(_), Standing::Reachable | Standing::Doubtful(_)) => counts.resumed += counted,
+                (Standing::Reachable | Standing::Doubtful(_), Standing::Suspended(_)) => counts.suspended += counted,
+                (Standing::Suspended(_), Standing::Suspended(_)) => return None,
+                (Standing::Reachable | Standing::Doubtful(_), Standing::Reachable | Standing::Doubtful(_)) => {}
+            }
+            Some(standing)
+        });
+        common.reindex(*hash, &before, &connections(record, common));
+        if counts.is_idle() {
+            return None;
+        }
+        let aor = AddressOfRecord::from_stored(record.aor());
+        Some(self.change(index, aor, counts))
     }
 
     pub(super) fn apply(
@@ -132,14 +197,17 @@ impl Shard {
 
     /// Leaves out what has expired and says how many that are. What has not is looked at again when it does.
     fn expire_entry(&mut self, due: Due, common: &Common, now: Moment) -> u16 {
-        let record = &mut self.entries[due.entry].record;
+        let Entry { hash, record, .. } = &mut self.entries[due.entry];
         let before = record.count();
+        let held = connections(record, common);
         let Some((survivors, next)) = survivors(record, common, now) else {
+            common.reindex(*hash, &held, &[]);
             record.clear();
             return before as u16;
         };
         if let Some(survivors) = survivors {
             *record = survivors;
+            common.reindex(*hash, &held, &connections(record, common));
         }
         let expired = before - record.count();
         self.rearm(due.entry, next);
@@ -170,7 +238,9 @@ impl Shard {
         let due = earliest_due(&parts).unwrap_or(u32::MAX);
         let record = build(aor.as_bytes(), &parts, due);
         list(&record, common, request.now, listed);
+        let held = connections(&record, common);
         let index = self.entries.insert(hash, record).ok_or(Refused::TooManyContacts)?;
+        common.reindex(hash, &[], &held);
         let armed = self.wheel.insert(&mut self.entries, index, due);
         self.entries[index].record.set_armed(armed);
         let entries = &self.entries;
@@ -180,13 +250,25 @@ impl Shard {
 
     /// Updates the record of an AOR: in place if its lengths stay, else by another record made beside it.
     fn update(&mut self, index: EntryIndex, common: &Common, request: &Request<'_>) -> Result<Counts, Refused> {
-        let record = &mut self.entries[index].record;
+        let Entry { hash, record, .. } = &mut self.entries[index];
         let (counts, due) = match refresh(record, common.epoch, request) {
             Some(refreshed) => {
-                let Refreshed { counts, due } = refreshed?;
+                let Refreshed {
+                    counts,
+                    due,
+                    moved_from,
+                } = refreshed?;
+                if let Some(before) = moved_from {
+                    common.reindex(*hash, before.as_slice(), &connections(record, common));
+                }
                 (counts, due)
             }
-            None => update_any(record, common, request)?,
+            None => {
+                let before = connections(record, common);
+                let done = update_any(record, common, request)?;
+                common.reindex(*hash, &before, &connections(record, common));
+                done
+            }
         };
         // Lazy re-arming: the record moves in the wheel only when it would be looked at too late.
         if let Some(due) = due.filter(|due| *due < record.armed()) {
@@ -230,6 +312,20 @@ impl Shard {
             self.entries = Entries::default();
         }
     }
+}
+
+/// The connections that bindings of a record depend on, each once.
+fn connections(record: &Record, common: &Common) -> SmallVec<[ConnectionId; 2]> {
+    let mut found = SmallVec::new();
+    for connection in record
+        .bindings(common.epoch)
+        .filter_map(|binding| binding.held_connection())
+    {
+        if !found.contains(&connection) {
+            found.push(connection);
+        }
+    }
+    found
 }
 
 /// Does what a plan says. Returns when the first of the bindings that were touched expires.

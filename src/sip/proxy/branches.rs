@@ -8,11 +8,11 @@ use super::forwarding::{Draft, first_route};
 use super::response_context::{Attempt, Best, Branch, BranchState, Cancel, Outcome, Phase, ResponseContext, Search};
 use super::targets::{self, Candidate, Candidates, Way};
 use crate::sip::hop::{ConnectionId, Flow, Hop, Target, Transport};
-use crate::sip::location::AddressOfRecord;
+use crate::sip::location::{AddressOfRecord, Cause, Which, is_source};
 use crate::sip::message::Message;
 use crate::sip::message::address::NameAddr;
 use crate::sip::message::header::HeaderName;
-use crate::sip::message::uri::{Host, Scheme, Uri};
+use crate::sip::message::uri::{Scheme, Uri};
 use crate::sip::reason::Reason;
 use crate::sip::resolution::Question;
 use crate::sip::transaction::TIMER_C;
@@ -364,7 +364,8 @@ pub fn unreachable(engine: &mut Engine, id: ContextId, context: &mut ResponseCon
         return;
     };
     if let Way::Flow(flow) = &candidate.way {
-        targets::mark_unreachable(&engine.shared, request, flow);
+        let change = targets::suspend(&engine.shared, request, Which::Flow(flow), Cause::SendFailed, now);
+        engine.changes.extend(change);
     }
     let fallback = if may_go_on && !has_more_hops && !attempt.has_fallen_back {
         fallback(&candidate.way, search.candidates.uri(candidate))
@@ -423,15 +424,7 @@ enum Fallback {
 /// Contact when that is the address it came from (RFC 3261 §18.1.1).
 fn fallback(way: &Way, uri: &[u8]) -> Option<Fallback> {
     match way {
-        Way::Flow(flow) if flow.transport == Transport::Tcp => {
-            let uri = Uri::parse(uri).ok()?;
-            let is_source = match uri.host? {
-                Host::V4(address) => flow.remote.ip() == std::net::IpAddr::V4(address),
-                Host::V6(address) => flow.remote.ip() == std::net::IpAddr::V6(address),
-                Host::Name(_) => false,
-            };
-            is_source.then_some(Fallback::Contact)
-        }
+        Way::Flow(flow) if flow.transport == Transport::Tcp => is_source(uri, flow).then_some(Fallback::Contact),
         Way::Token(Target::Flow(flow)) if flow.transport == Transport::Tcp => Some(Fallback::Hop(Hop {
             transport: flow.transport,
             remote: flow.remote,

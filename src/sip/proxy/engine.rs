@@ -16,6 +16,7 @@ use super::targets::{Candidates, Way};
 use super::validation::{HEX_LENGTH, hex};
 use crate::sip::counts::Counts;
 use crate::sip::hop::{ConnectionId, Flow, Hop, Target};
+use crate::sip::location::Change;
 use crate::sip::message::header::HeaderName;
 use crate::sip::message::splice::Splice;
 use crate::sip::message::uri::Uri;
@@ -40,6 +41,8 @@ pub struct Engine {
     by_connection: HashMap<ConnectionId, Vec<u64>>,
     /// Writes the forwarded requests.
     pub copier: Copier,
+    /// What failed branches have changed of bindings.
+    pub changes: VecDeque<Change>,
     arena: BytesMut,
     text: BytesMut,
 }
@@ -56,6 +59,7 @@ impl Engine {
             questions: VecDeque::new(),
             by_connection: HashMap::new(),
             copier: Copier::default(),
+            changes: VecDeque::new(),
             arena: BytesMut::new(),
             text: BytesMut::new(),
         }

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::sip::domain::{Domain, ForkOrder};
 use crate::sip::hop::{Flow, Target};
-use crate::sip::location::{AddressOfRecord, Location};
+use crate::sip::location::{AddressOfRecord, Cause, Change, Location, Which};
 use crate::sip::message::Message;
 use crate::sip::shared::Shared;
 
@@ -105,7 +105,7 @@ impl Candidates {
 const TEXT_KEPT: usize = 4096;
 const LIST_KEPT: usize = 32;
 
-/// Adds the bindings of `aor` to `candidates`, in groups by q when `domain` rings that way. `except` is the flow of a
+/// Adds the bindings of `aor` that are not suspended to `candidates`, in groups by q when `domain` rings that way. `except` is the flow of a
 /// caller who calls their own AOR, to which the request does not go back.
 pub fn add_bindings(
     candidates: &mut Candidates,
@@ -117,6 +117,9 @@ pub fn add_bindings(
 ) {
     let first = candidates.list.len();
     location.lookup(aor, now, &mut |binding| {
+        if binding.is_suspended() {
+            return;
+        }
         let flow = binding.flow();
         if except == Some(&flow) {
             return;
@@ -137,13 +140,9 @@ pub fn add_bindings(
     }
 }
 
-/// Notes that the binding by which `request` was to go over `flow` cannot be reached by it, so that it may give way to
-/// a new one ([`Overflow::ReplaceUnreachable`](crate::sip::location::Overflow)).
-pub fn mark_unreachable(shared: &Shared, request: &Message, flow: &Flow) {
-    let aor = request
-        .parsed_request_uri()
-        .and_then(|uri| AddressOfRecord::new(&uri, &shared.settings.domains));
-    if let Some((aor, _)) = aor {
-        shared.location.mark_unreachable(&aor, flow);
-    }
+/// Notes that the binding by which `request` was to go over `flow` cannot be reached by it.
+pub fn suspend(shared: &Shared, request: &Message, which: Which<'_>, cause: Cause, now: Instant) -> Option<Change> {
+    let uri = request.parsed_request_uri()?;
+    let (aor, _) = AddressOfRecord::new(&uri, &shared.settings.domains)?;
+    shared.location.suspend(&aor, which, cause, now)
 }

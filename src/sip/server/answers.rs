@@ -74,7 +74,7 @@ impl Server {
                 refusal,
                 is_authenticated: true,
             })?;
-        self.changes.extend(change);
+        self.proxy.engine.changes.extend(change);
         let lines = &self.lines;
         let engine = &mut self.proxy.engine;
         // Where there is no room for a transaction, a repeated request is known by the bindings it made.

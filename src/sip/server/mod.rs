@@ -6,7 +6,6 @@
 mod answers;
 mod dispatch;
 
-use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
@@ -60,7 +59,8 @@ pub enum Input {
         /// The origin given with it.
         origin: Origin,
     },
-    /// A connection has ended. Every shard is told.
+    /// A connection has ended. Every shard is told; the bindings made over it are another matter, once for all shards:
+    /// see [`Location::close_connection`](crate::sip::location::Location::close_connection).
     FlowClosed {
         /// Which one.
         connection: ConnectionId,
@@ -207,7 +207,6 @@ pub struct Server {
     shared: Arc<Shared>,
     shard: u16,
     proxy: Proxy,
-    changes: VecDeque<Change>,
     /// The header lines of a 200 to REGISTER, while it is made.
     lines: BytesMut,
 }
@@ -226,7 +225,6 @@ impl Server {
             shared,
             shard,
             proxy,
-            changes: VecDeque::new(),
             lines: BytesMut::new(),
         }
     }
@@ -271,7 +269,7 @@ impl Server {
         if let Some((query, question)) = self.proxy.engine.poll_question() {
             return Some(Output::Resolve { query, question });
         }
-        self.changes.pop_front().map(Output::Changed)
+        self.proxy.engine.changes.pop_front().map(Output::Changed)
     }
 
     /// Whether nothing is kept: no transaction, no timer.

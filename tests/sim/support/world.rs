@@ -199,6 +199,8 @@ impl Sim {
     pub fn close(&mut self, phone: &Phone) {
         let connection = phone.flow.connection.expect("a stream");
         self.closed.insert(connection);
+        let location = Arc::clone(&self.shared.location);
+        while location.close_connection(connection, self.now, 1, &mut self.changes) {}
         for shard in 0..self.servers.len() {
             self.input(shard, Input::FlowClosed { connection });
         }

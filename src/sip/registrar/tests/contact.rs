@@ -1,6 +1,7 @@
 //! Contacts, bindings and the 200.
 
 use super::*;
+use crate::sip::location::{Cause, Which};
 
 #[test]
 fn star_stands_alone_and_with_expires_0() {
@@ -249,7 +250,7 @@ fn the_oldest_can_give_way() {
 }
 
 #[test]
-fn only_the_unreachable_can_give_way() {
+fn only_one_whose_flow_failed_can_give_way() {
     let mut bench = Bench::new();
     bench.set(Settings {
         max_contacts: 1,
@@ -262,7 +263,10 @@ fn only_the_unreachable_can_give_way() {
         ..REGISTER
     };
     assert_eq!(bench.refusal(next).reason, Reason::TooManyContacts);
-    assert!(bench.location.mark_unreachable(&bench.aor(), &flow()));
+    let change = bench
+        .location
+        .suspend(&bench.aor(), Which::Flow(&flow()), Cause::SendFailed, bench.start);
+    assert_eq!(change, None);
     assert_eq!(contacts(&bench.ok(next)), ["<sip:b@192.0.2.9>;expires=3600"]);
 }
 
