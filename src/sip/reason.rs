@@ -104,6 +104,8 @@ reasons! {
         "Check the address that is called.";
     NoBinding = "no-binding", 480 "Temporarily Unavailable", "no phone can be reached for this address now",
         "Look whether the phone is registered and its connection alive.";
+    FlowFailed = "flow-failed", 430 "Flow Failed", "the connection to the other side is gone",
+        "Normal when a phone has lost its connection: it is reached again when it has registered again.";
     MethodNotServed = "method-not-served", 405 "Method Not Allowed", "no event package is served here",
         "Switch message-waiting or presence subscription to one's own address off at the phone.";
     NoTransaction = "no-transaction", 481 "Call/Transaction Does Not Exist", "there is no such transaction",

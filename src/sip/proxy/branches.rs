@@ -72,14 +72,9 @@ fn start(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, brea
     let Some(search) = context.search.as_deref_mut() else {
         return;
     };
-    let Some(candidate) = search.candidates.list().get(index) else {
+    if search.candidates.list().len() <= index {
         return;
-    };
-    let target = match &candidate.way {
-        Way::Flow(flow) => Some(Target::Flow(*flow)),
-        Way::Token(target) => Some(target.clone()),
-        Way::Resolve => None,
-    };
+    }
     context.branches.push(Branch {
         client: None,
         state: BranchState::Resolving,
@@ -92,10 +87,48 @@ fn start(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, brea
         breadth,
         has_fallen_back: false,
     });
-    match target {
-        Some(target) => send(engine, id, context, index, target, now),
-        None => ask(engine, id, context, index),
+    go(engine, id, context, index, now);
+}
+
+/// Sets out on the way of the candidate at `index`.
+fn go(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index: usize, now: Instant) {
+    let search = context.search.as_deref();
+    let target = match search
+        .and_then(|search| search.candidates.list().get(index))
+        .map(|candidate| &candidate.way)
+    {
+        Some(Way::Flow(flow)) => Target::Flow(*flow),
+        Some(Way::Token { target, .. }) => target.clone(),
+        Some(Way::Resolve) | None => return ask(engine, id, context, index),
+    };
+    send(engine, id, context, index, target, now);
+}
+
+/// Lets the branch go on over the next flow of the same instance (RFC 5626 §7), which is not rung twice. Returns whether
+/// there is one.
+fn try_next_flow(
+    engine: &mut Engine,
+    id: ContextId,
+    context: &mut ResponseContext,
+    index: usize,
+    now: Instant,
+) -> bool {
+    if !context.may_start() {
+        return false;
     }
+    let Some(search) = context.search.as_deref_mut() else {
+        return false;
+    };
+    if !search.candidates.take_next_flow(index) {
+        return false;
+    }
+    if let Some(attempt) = attempt(context, index) {
+        attempt.hops.clear();
+        attempt.has_fallen_back = false;
+    }
+    finish_watch(engine, id, context, index);
+    go(engine, id, context, index, now);
+    true
 }
 
 /// Asks for the hops of a branch: of its first Route, else of its Request-URI.
@@ -217,6 +250,12 @@ pub fn receive_response(
         503 if context.may_start() && has_more_hops(context, index) => {
             try_next_hop(engine, id, context, index, now);
         }
+        430 if context.may_start() && is_of_path(context, index) => {
+            flow_refused(engine, id, context, index, now);
+            advance(engine, id, context, now);
+        }
+        // RFC 5626 §7: the flow does not lead to the phone; of any other answer the phone is the author.
+        408 if try_next_flow(engine, id, context, index, now) => {}
         // The caller has had the answer, and nothing but another 2xx is passed on.
         _ if context.phase == Phase::Answered => finish_branch(engine, id, context, index),
         _ => {
@@ -228,6 +267,32 @@ pub fn receive_response(
             }
             advance(engine, id, context, now);
         }
+    }
+}
+
+/// Whether the branch goes to a binding with a stored Path.
+fn is_of_path(context: &ResponseContext, index: usize) -> bool {
+    let search = context.search.as_deref();
+    search.is_some_and(|search| {
+        let candidate = search.candidates.list().get(index);
+        candidate.is_some_and(|candidate| !search.candidates.path(candidate).is_empty())
+    })
+}
+
+/// An edge proxy says that the flow to the phone is gone (RFC 5626 §5.3).
+fn flow_refused(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index: usize, now: Instant) {
+    if let Some(search) = context.search.as_deref()
+        && let (Some((request, _)), Some(candidate)) = (&search.request, search.candidates.list().get(index))
+    {
+        let which = Which::Contact {
+            uri: search.candidates.uri(candidate),
+            path: search.candidates.path(candidate),
+        };
+        let change = targets::suspend(&engine.shared, request, which, Cause::FlowRefused, now);
+        engine.changes.extend(change);
+    }
+    if !try_next_flow(engine, id, context, index, now) {
+        complete(engine, id, context, index, Outcome::Unreachable);
     }
 }
 
@@ -337,7 +402,7 @@ pub fn timed_out(engine: &mut Engine, id: ContextId, context: &mut ResponseConte
     }
     if context.may_start() && has_more_hops(context, index) {
         try_next_hop(engine, id, context, index, now);
-    } else {
+    } else if !try_next_flow(engine, id, context, index, now) {
         complete(engine, id, context, index, Outcome::TimedOut);
     }
     advance(engine, id, context, now);
@@ -367,8 +432,10 @@ pub fn unreachable(engine: &mut Engine, id: ContextId, context: &mut ResponseCon
         let change = targets::suspend(&engine.shared, request, Which::Flow(flow), Cause::SendFailed, now);
         engine.changes.extend(change);
     }
+    let is_flow_gone =
+        matches!(&candidate.way, Way::Token { target: Target::Flow(flow), .. } if flow.connection.is_some());
     let fallback = if may_go_on && !has_more_hops && !attempt.has_fallen_back {
-        fallback(&candidate.way, search.candidates.uri(candidate))
+        fallback(engine, request, &candidate.way, search.candidates.uri(candidate), now)
     } else {
         None
     };
@@ -379,10 +446,16 @@ pub fn unreachable(engine: &mut Engine, id: ContextId, context: &mut ResponseCon
             finish_watch(engine, id, context, index);
             send(engine, id, context, index, Target::Hop(hop), now);
         }
+        Some(Fallback::Flow(flow)) => {
+            finish_watch(engine, id, context, index);
+            send(engine, id, context, index, Target::Flow(flow), now);
+        }
         Some(Fallback::Contact) => {
             finish_watch(engine, id, context, index);
             ask(engine, id, context, index);
         }
+        None if try_next_flow(engine, id, context, index, now) => {}
+        None if is_flow_gone => complete(engine, id, context, index, Outcome::FlowFailed),
         None => complete(engine, id, context, index, Outcome::Unreachable),
     }
     advance(engine, id, context, now);
@@ -417,21 +490,36 @@ pub fn connection_lost(
 
 enum Fallback {
     Hop(Hop),
+    Flow(Flow),
     Contact,
 }
 
-/// Where a branch may still be tried when its flow is dead: a token's side at the address it had, a TCP binding at its
-/// Contact when that is the address it came from (RFC 3261 §18.1.1).
-fn fallback(way: &Way, uri: &[u8]) -> Option<Fallback> {
+/// Where a branch may still be tried when its flow is dead: a token's side over the flow that its phone has now, or at the
+/// address it had; a TCP binding at its Contact when that is the address it came from (RFC 3261 §18.1.1).
+fn fallback(engine: &Engine, request: &Message, way: &Way, uri: &[u8], now: Instant) -> Option<Fallback> {
     match way {
         Way::Flow(flow) if flow.transport == Transport::Tcp => is_source(uri, flow).then_some(Fallback::Contact),
-        Way::Token(Target::Flow(flow)) if flow.transport == Transport::Tcp => Some(Fallback::Hop(Hop {
-            transport: flow.transport,
-            remote: flow.remote,
-            local: flow.local,
-            server_name: None,
-        })),
-        Way::Flow(_) | Way::Token(_) | Way::Resolve => None,
+        Way::Token {
+            target: Target::Flow(flow),
+            owner,
+        } => {
+            let present = owner.and_then(|owner| engine.present_flow(request, uri, owner, flow, now));
+            match present {
+                Some(present) => Some(Fallback::Flow(present)),
+                None if flow.transport == Transport::Tcp => Some(Fallback::Hop(Hop {
+                    transport: flow.transport,
+                    remote: flow.remote,
+                    local: flow.local,
+                    server_name: None,
+                })),
+                None => None,
+            }
+        }
+        Way::Flow(_)
+        | Way::Token {
+            target: Target::Hop(_), ..
+        }
+        | Way::Resolve => None,
     }
 }
 

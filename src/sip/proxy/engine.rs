@@ -12,11 +12,12 @@ use siphasher::sip::SipHasher13;
 
 use super::forwarding::{self, Copier, Draft, Template};
 use super::response_context::{ResponseContext, Search};
-use super::targets::{Candidates, Way};
+use super::targets::{self, Candidates, Way};
+use super::token;
 use super::validation::{HEX_LENGTH, hex};
 use crate::sip::counts::Counts;
 use crate::sip::hop::{ConnectionId, Flow, Hop, Target};
-use crate::sip::location::Change;
+use crate::sip::location::{AddressOfRecord, Change};
 use crate::sip::message::header::HeaderName;
 use crate::sip::message::splice::Splice;
 use crate::sip::message::uri::Uri;
@@ -239,6 +240,36 @@ impl Engine {
         }
     }
 
+    /// The flow that leads to the other side of a dialog now, when `dead` was the one that its token names: that of the
+    /// phone whose Contact is `uri`, bound to the AOR that the request names in To. The token proves by `owner` that this
+    /// AOR is the other side's, so that nobody is reached by it who was not in the dialog.
+    pub fn present_flow(&self, request: &Message, uri: &[u8], owner: u64, dead: &Flow, now: Instant) -> Option<Flow> {
+        let to = Uri::parse(request.to()?.uri).ok()?;
+        let (aor, _) = AddressOfRecord::new(&to, &self.shared.settings.domains)?;
+        if token::name_hash(&self.shared.keys.token, aor.as_bytes()) != owner {
+            return None;
+        }
+        targets::present_flow(&self.shared.location, &aor, uri, now).filter(|flow| flow != dead)
+    }
+
+    /// Leads an ACK, of which nobody hears when it cannot be sent, over the flow that the phone has now.
+    pub fn renew_flow(&self, request: &Message, candidates: &mut Candidates, now: Instant) {
+        let Some(candidate) = candidates.list().first() else {
+            return;
+        };
+        let Way::Token {
+            target: Target::Flow(flow),
+            owner: Some(owner),
+        } = &candidate.way
+        else {
+            return;
+        };
+        let present = self.present_flow(request, candidates.uri(candidate), *owner, flow, now);
+        if let (Some(present), Some(candidate)) = (present, candidates.get_mut(0)) {
+            candidate.way = Way::Flow(present);
+        }
+    }
+
     /// Forwards a request without a transaction, an ACK for a 2xx (§16.11), to the first of `candidates`.
     pub fn forward_stateless(&mut self, request: &Message, flow: &Flow, candidates: &Candidates, template: &Template) {
         let Some(candidate) = candidates.list().first() else {
@@ -246,7 +277,7 @@ impl Engine {
         };
         let target = match &candidate.way {
             Way::Flow(flow) => Target::Flow(*flow),
-            Way::Token(target) => target.clone(),
+            Way::Token { target, .. } => target.clone(),
             // Nobody waits for the answer of a question about an ACK; such a candidate is never made.
             Way::Resolve => return,
         };

@@ -7,10 +7,11 @@ use bytes::{BufMut, BytesMut};
 use smallvec::SmallVec;
 
 use super::own_address::OwnAddresses;
-use super::token::{self, Sides};
+use super::token::{self, Side, Sides};
 use super::validation::Reach;
 use crate::sip::domain::DomainId;
 use crate::sip::hop::{Flow, Target};
+use crate::sip::location::AddressOfRecord;
 use crate::sip::message::Message;
 use crate::sip::message::credentials::Credentials;
 use crate::sip::message::header::HeaderName;
@@ -162,7 +163,7 @@ impl Copier {
             Some((last, hash)) if last == domain => hash,
             Some(_) | None => {
                 let name = shared.settings.domains.get(domain).map_or("", |domain| &domain.name);
-                let hash = token::domain_hash(&shared.keys.token, name.as_bytes());
+                let hash = token::name_hash(&shared.keys.token, name.as_bytes());
                 self.domain_hash = Some((domain, hash));
                 hash
             }
@@ -187,8 +188,14 @@ impl Copier {
         let from_tag = request.from_tag().unwrap_or_default();
         let domain_hash = self.domain_hash(shared, domain);
         let sides = Sides {
-            caller: Target::Flow(*flow),
-            callee: target.clone(),
+            caller: Side {
+                target: Target::Flow(*flow),
+                owner: caller_owner(shared, draft),
+            },
+            callee: Side {
+                target: target.clone(),
+                owner: callee_owner(shared, draft),
+            },
         };
         let name: &[u8] = match request.request_uri().get(..5) {
             Some(scheme) if scheme.eq_ignore_ascii_case(b"sips:") => b"Record-Route: <sips:",
@@ -216,6 +223,30 @@ impl Copier {
             out.put_slice(&own.record_route);
         }
     }
+}
+
+/// Of a caller on a connection, which may end before the dialog does, the hash of the AOR that they have proved to be
+/// theirs.
+fn caller_owner(shared: &Shared, draft: &Draft<'_>) -> Option<u64> {
+    draft.flow.connection?;
+    if !draft.template.has_checked_credentials {
+        return None;
+    }
+    let from = Uri::parse(draft.request.from()?.uri).ok()?;
+    owner(shared, &from)
+}
+
+/// Of a callee on a connection the hash of the AOR that was called.
+fn callee_owner(shared: &Shared, draft: &Draft<'_>) -> Option<u64> {
+    match draft.target {
+        Target::Flow(flow) if flow.connection.is_some() => owner(shared, &draft.request.parsed_request_uri()?),
+        Target::Flow(_) | Target::Hop(_) => None,
+    }
+}
+
+fn owner(shared: &Shared, uri: &Uri<'_>) -> Option<u64> {
+    let (aor, _) = AddressOfRecord::new(uri, &shared.settings.domains)?;
+    Some(token::name_hash(&shared.keys.token, aor.as_bytes()))
 }
 
 /// `uri` as a Request-URI: without the headers that a Contact may have (RFC 3261 §16.6 step 2, §19.1.1).

@@ -132,7 +132,8 @@ impl Proxy {
     }
 
     /// Forwards an ACK for a 2xx, which has no transaction (§16.11), to the first of [`Proxy::candidates`].
-    pub fn forward_ack(&mut self, request: &Message, flow: &Flow, template: &Template) {
+    pub fn forward_ack(&mut self, request: &Message, flow: &Flow, template: &Template, now: Instant) {
+        self.engine.renew_flow(request, &mut self.candidates, now);
         self.engine.forward_stateless(request, flow, &self.candidates, template);
         self.candidates.clear();
     }
@@ -161,7 +162,10 @@ impl Proxy {
             answers.iter().find(|answer| answer.to_tag() == to_tag)
         };
         let Some(answer) = found() else { return false };
-        let way = Way::Token(answer.target.clone());
+        let way = Way::Token {
+            target: answer.target.clone(),
+            owner: None,
+        };
         self.candidates.add(answer.uri(), answer.path(), way, 0);
         true
     }

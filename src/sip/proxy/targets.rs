@@ -6,8 +6,9 @@ use smallvec::SmallVec;
 
 use crate::sip::domain::{Domain, ForkOrder};
 use crate::sip::hop::{Flow, Target};
-use crate::sip::location::{AddressOfRecord, Cause, Change, Location, Which};
+use crate::sip::location::{AddressOfRecord, Binding, Cause, Change, Location, Which};
 use crate::sip::message::Message;
+use crate::sip::message::uri::Uri;
 use crate::sip::shared::Shared;
 
 /// Somebody to be tried. Its texts are in the [`Candidates`] that it is one of.
@@ -21,15 +22,27 @@ pub struct Candidate {
     pub group: u16,
     /// The way to go: a flow, or resolution of the first Route or the Request-URI.
     pub way: Way,
+    /// The instance (RFC 5626) that has several flows, of which one at a time is tried.
+    instance: Option<InstanceNumber>,
 }
+
+/// An instance among those of one request's candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct InstanceNumber(u16);
 
 /// How a candidate is reached.
 #[derive(Clone, Debug)]
 pub enum Way {
     /// Over the flow by which its binding was made.
     Flow(Flow),
-    /// Over this target, and if it is a dead flow, at the address it had.
-    Token(Target),
+    /// Over this target of a dialog; if it is a dead flow, over the one that its owner's phone has now, or at the address
+    /// it had.
+    Token {
+        /// The target.
+        target: Target,
+        /// The keyed hash of the AOR of who is there, when the token says it.
+        owner: Option<u64>,
+    },
     /// By resolving the first Route, else the Request-URI (RFC 3263).
     Resolve,
 }
@@ -38,6 +51,8 @@ pub enum Way {
 #[derive(Clone, Debug, Default)]
 pub struct Candidates {
     list: SmallVec<[Candidate; 1]>,
+    /// Further flows of instances that are in the list, in the order in which they are tried when the flow there fails.
+    spares: Vec<Candidate>,
     text: SmallVec<[u8; 160]>,
 }
 
@@ -45,17 +60,39 @@ impl Candidates {
     /// Adds one that is tried after the others: with `uri` as Request-URI, and `path` as Route values to be put first (a
     /// stored Path), joined by commas; perhaps empty.
     pub fn add(&mut self, uri: &[u8], path: &[u8], way: Way, group: u16) {
+        let candidate = self.write(uri, path, way, group);
+        self.list.push(candidate);
+    }
+
+    fn write(&mut self, uri: &[u8], path: &[u8], way: Way, group: u16) -> Candidate {
         let start = self.text.len() as u32;
         self.text.extend_from_slice(uri);
         let uri_end = self.text.len() as u32;
         self.text.extend_from_slice(path);
-        self.list.push(Candidate {
+        Candidate {
             start,
             uri_end,
             path_end: self.text.len() as u32,
             group,
             way,
-        });
+            instance: None,
+        }
+    }
+
+    /// Puts the next flow of the same instance in the place of the candidate at `index`. Returns whether there is one.
+    pub fn take_next_flow(&mut self, index: usize) -> bool {
+        let Some(candidate) = self.list.get_mut(index) else {
+            return false;
+        };
+        let is_alike = |spare: &Candidate| candidate.instance.is_some() && spare.instance == candidate.instance;
+        let Some(next) = self.spares.iter().position(is_alike) else {
+            return false;
+        };
+        // The group is that of the ringing that it belongs to.
+        let group = candidate.group;
+        *candidate = self.spares.remove(next);
+        candidate.group = group;
+        true
     }
 
     /// Has what `others` had, which then has none.
@@ -63,12 +100,14 @@ impl Candidates {
         self.clear();
         self.text.extend_from_slice(&others.text);
         self.list.extend(others.list.drain(..));
+        self.spares.append(&mut others.spares);
         others.clear();
     }
 
     /// No candidates. What much text has allocated is given back.
     pub fn clear(&mut self) {
         self.list.clear();
+        self.spares.clear();
         self.text.clear();
         if self.text.capacity() > TEXT_KEPT || self.list.capacity() > LIST_KEPT {
             *self = Candidates::default();
@@ -105,8 +144,10 @@ impl Candidates {
 const TEXT_KEPT: usize = 4096;
 const LIST_KEPT: usize = 32;
 
-/// Adds the bindings of `aor` that are not suspended to `candidates`, in groups by q when `domain` rings that way. `except` is the flow of a
-/// caller who calls their own AOR, to which the request does not go back.
+/// Adds the bindings of `aor` that are not suspended to `candidates`, in groups by q when `domain` rings that way. Of
+/// several flows of one instance the one with the highest q, else the latest, is a candidate, and the others are tried
+/// when it fails (RFC 5626 §7). `except` is the flow of a caller who calls their own AOR, to whom the request does not go
+/// back.
 pub fn add_bindings(
     candidates: &mut Candidates,
     location: &Location,
@@ -116,12 +157,15 @@ pub fn add_bindings(
     now: Instant,
 ) {
     let first = candidates.list.len();
+    let mut instances = Instances::default();
     location.lookup(aor, now, &mut |binding| {
         if binding.is_suspended() {
             return;
         }
         let flow = binding.flow();
-        if except == Some(&flow) {
+        let is_callers = except == Some(&flow);
+        let instance = binding.is_outbound().then(|| instances.find(binding, is_callers));
+        if is_callers {
             return;
         }
         let path = binding.path();
@@ -133,11 +177,98 @@ pub fn add_bindings(
             ForkOrder::Parallel => 0,
             ForkOrder::Priority => binding.q(),
         };
-        candidates.add(binding.contact_uri(), path, way, group);
+        let mut candidate = candidates.write(binding.contact_uri(), path, way, group);
+        candidate.instance = instance.flatten();
+        candidates.list.push(candidate);
     });
+    if !instances.flows.is_empty() {
+        instances.settle(candidates, first);
+    }
     if domain.fork == ForkOrder::Priority {
         candidates.list[first..].sort_by_key(|candidate| std::cmp::Reverse(candidate.group));
     }
+}
+
+/// The instances of an AOR and their flows.
+#[derive(Default)]
+struct Instances {
+    /// Their names, one behind the other, and where each ends.
+    names: SmallVec<[u8; 64]>,
+    ends: SmallVec<[usize; 2]>,
+    /// The instance of each flow that is a candidate, and its rank, in the order of the candidates.
+    flows: SmallVec<[(InstanceNumber, (u16, Instant)); 2]>,
+    /// The instance that calls.
+    caller: Option<InstanceNumber>,
+}
+
+impl Instances {
+    /// The number of the instance that `binding` belongs to; the binding is noted as one of its flows.
+    fn find(&mut self, binding: &Binding<'_>, is_callers: bool) -> Option<InstanceNumber> {
+        let name = binding.instance()?;
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let mut known = starts.zip(&self.ends);
+        let number = known.position(|(start, end)| self.names[start..*end].eq_ignore_ascii_case(name));
+        let number = number.unwrap_or_else(|| {
+            self.names.extend_from_slice(name);
+            self.ends.push(self.names.len());
+            self.ends.len() - 1
+        });
+        // There are not more bindings of an AOR than that.
+        let instance = InstanceNumber(number as u16);
+        match is_callers {
+            true => self.caller = Some(instance),
+            false => self.flows.push((instance, (binding.q(), binding.refreshed_at()))),
+        }
+        Some(instance)
+    }
+
+    /// Leaves the best flow of each instance among the candidates from `first` on, and none of the caller's.
+    fn settle(self, candidates: &mut Candidates, first: usize) {
+        if self.flows.len() == 1 && self.caller.is_none() {
+            return;
+        }
+        let mut ranks = self.flows.iter().map(|(_, rank)| *rank);
+        let mut ranked: Vec<(Option<(u16, Instant)>, Candidate)> = candidates
+            .list
+            .drain(first..)
+            .map(|candidate| (candidate.instance.and_then(|_| ranks.next()), candidate))
+            .collect();
+        ranked.retain(|(_, candidate)| candidate.instance.is_none() || candidate.instance != self.caller);
+        let best = |instance: InstanceNumber| {
+            let flows = self.flows.iter().filter(|(other, _)| *other == instance);
+            flows.map(|(_, rank)| *rank).max()
+        };
+        let mut rung: SmallVec<[InstanceNumber; 4]> = SmallVec::new();
+        let mut spares = Vec::new();
+        for (rank, candidate) in ranked {
+            match candidate.instance {
+                Some(instance) if rung.contains(&instance) || rank != best(instance) => spares.push((rank, candidate)),
+                Some(instance) => {
+                    rung.push(instance);
+                    candidates.list.push(candidate);
+                }
+                None => candidates.list.push(candidate),
+            }
+        }
+        spares.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
+        candidates.spares.extend(spares.into_iter().map(|(_, spare)| spare));
+    }
+}
+
+/// The flow that the phone with the Contact `uri` has now, when it is bound to `aor`.
+pub fn present_flow(location: &Location, aor: &AddressOfRecord, uri: &[u8], now: Instant) -> Option<Flow> {
+    let parsed = Uri::parse(uri).ok()?;
+    let mut found = None;
+    location.lookup(aor, now, &mut |binding| {
+        let is_it = !binding.is_suspended()
+            && binding.path().is_empty()
+            && (binding.contact_uri() == uri
+                || Uri::parse(binding.contact_uri()).is_ok_and(|contact| contact.equivalent(&parsed)));
+        if is_it {
+            found = Some(binding.flow());
+        }
+    });
+    found
 }
 
 /// Notes that the binding by which `request` was to go over `flow` cannot be reached by it.

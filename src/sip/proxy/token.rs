@@ -19,10 +19,19 @@ use crate::sip::hop::{ConnectionId, Flow, Hop, Target, Transport};
 /// The two sides of a dialog, as a token holds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sides {
-    /// Where the caller is reached.
-    pub caller: Target,
-    /// Where the callee is reached.
-    pub callee: Target,
+    /// The caller.
+    pub caller: Side,
+    /// The callee.
+    pub callee: Side,
+}
+
+/// One side of a dialog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Side {
+    /// Where it is reached.
+    pub target: Target,
+    /// The [`name_hash`] of its AOR, by which another flow of its phone is found when the target is a flow that has ended.
+    pub owner: Option<u64>,
 }
 
 /// Which side of the dialog sent a request.
@@ -35,8 +44,8 @@ pub enum Sender {
 }
 
 impl Sides {
-    /// Where the side that did not send is reached.
-    pub fn other(&self, sender: Sender) -> &Target {
+    /// The side that did not send.
+    pub fn other(&self, sender: Sender) -> &Side {
         match sender {
             Sender::Caller => &self.callee,
             Sender::Callee => &self.caller,
@@ -45,19 +54,61 @@ impl Sides {
 }
 
 /// Appends the token of a dialog, as text that needs no escaping in a URI's user part. `domain` is the
-/// [`domain_hash`] of the domain on whose account the dialog is.
+/// [`name_hash`] of the domain on whose account the dialog is.
 pub fn write(key: &[u8; 16], sides: &Sides, call_id: &[u8], from_tag: &[u8], domain: u64, out: &mut BytesMut) {
     let mut raw: SmallVec<[u8; 96]> = SmallVec::new();
     raw.push(VERSION);
     raw.extend_from_slice(&domain.to_be_bytes());
-    put_target(&mut raw, &sides.caller);
-    put_target(&mut raw, &sides.callee);
+    put_side(&mut raw, &sides.caller);
+    put_side(&mut raw, &sides.callee);
     let mac = mac(key, &raw, call_id, from_tag);
+    put_text(raw, mac, out);
+}
+
+/// Appends the token of a flow (RFC 5626 §5.2): whoever has it may send requests to who is there. It is given to the
+/// registrar behind us only, and to the flow's own phone.
+pub fn write_flow(key: &[u8; 16], flow: &Flow, out: &mut BytesMut) {
+    let mut raw: SmallVec<[u8; 96]> = SmallVec::new();
+    raw.push(FLOW_VERSION);
+    let side = Side {
+        target: Target::Flow(*flow),
+        owner: None,
+    };
+    put_side(&mut raw, &side);
+    let mac = mac(key, &raw, b"", b"");
+    put_text(raw, mac, out);
+}
+
+/// The flow that `token` names, when it is ours.
+pub fn read_flow(key: &[u8; 16], token: &[u8]) -> Option<Flow> {
+    let raw = decode(token)?;
+    let (payload, stated) = raw.split_at_checked(raw.len().checked_sub(MAC_LENGTH)?)?;
+    if !bool::from(subtle::ConstantTimeEq::ct_eq(&mac(key, payload, b"", b"")[..], stated)) {
+        return None;
+    }
+    let mut reader = Reader(payload);
+    match (reader.byte()?, reader.side()?.target) {
+        (FLOW_VERSION, Target::Flow(flow)) => Some(flow),
+        (_, Target::Flow(_) | Target::Hop(_)) => None,
+    }
+}
+
+fn put_text(mut raw: SmallVec<[u8; 96]>, mac: [u8; MAC_LENGTH], out: &mut BytesMut) {
     raw.extend_from_slice(&mac);
     let mut text: SmallVec<[u8; 160]> = SmallVec::from_elem(0, raw.len().div_ceil(3) * 4);
     if let Ok(length) = URL_SAFE_NO_PAD.encode_slice(&raw, &mut text) {
         out.put_slice(&text[..length]);
     }
+}
+
+fn decode(token: &[u8]) -> Option<SmallVec<[u8; 160]>> {
+    if token.len() > MAX_TEXT {
+        return None;
+    }
+    let mut raw: SmallVec<[u8; 160]> = SmallVec::from_elem(0, token.len());
+    let length = URL_SAFE_NO_PAD.decode_slice(token, &mut raw).ok()?;
+    raw.truncate(length);
+    Some(raw)
 }
 
 /// The sides held by `token` and which of them sends, when the token is ours and belongs to the dialog that the
@@ -69,12 +120,7 @@ pub fn read(
     from_tag: Option<&[u8]>,
     to_tag: Option<&[u8]>,
 ) -> Option<(Sides, Sender)> {
-    if token.len() > MAX_TEXT {
-        return None;
-    }
-    let mut raw: SmallVec<[u8; 160]> = SmallVec::from_elem(0, token.len());
-    let length = URL_SAFE_NO_PAD.decode_slice(token, &mut raw).ok()?;
-    raw.truncate(length);
+    let raw = decode(token)?;
     let split = raw.len().checked_sub(MAC_LENGTH)?;
     let (payload, stated) = raw.split_at(split);
     let is_of = |tag: Option<&[u8]>| {
@@ -97,12 +143,12 @@ pub fn read(
         return None;
     }
     reader.take(8)?;
-    let caller = reader.target()?;
-    let callee = reader.target()?;
+    let caller = reader.side()?;
+    let callee = reader.side()?;
     Some((Sides { caller, callee }, sender))
 }
 
-fn put_target(raw: &mut SmallVec<[u8; 96]>, target: &Target) {
+fn put_side(raw: &mut SmallVec<[u8; 96]>, Side { target, owner }: &Side) {
     let (transport, local, remote) = (target.transport(), target.local(), target.remote());
     let (connection, name) = match target {
         Target::Flow(flow) => (flow.connection, None),
@@ -114,7 +160,8 @@ fn put_target(raw: &mut SmallVec<[u8; 96]>, target: &Target) {
         | (u8::from(connection.is_some()) << 1)
         | (u8::from(name.is_some()) << 2)
         | (u8::from(remote.is_ipv6()) << 3)
-        | ((transport as u8) << 4);
+        | ((transport as u8) << 4)
+        | (u8::from(owner.is_some()) << 7);
     raw.push(flags);
     for address in [local, remote] {
         match address.ip() {
@@ -129,6 +176,9 @@ fn put_target(raw: &mut SmallVec<[u8; 96]>, target: &Target) {
     if let Some(name) = name {
         raw.push(name.len() as u8);
         raw.extend_from_slice(name.as_bytes());
+    }
+    if let Some(owner) = owner {
+        raw.extend_from_slice(&owner.to_be_bytes());
     }
 }
 
@@ -155,9 +205,18 @@ impl<'a> Reader<'a> {
         Some(SocketAddr::new(ip, port))
     }
 
-    fn target(&mut self) -> Option<Target> {
+    fn side(&mut self) -> Option<Side> {
         let flags = self.byte()?;
-        let transport = match flags >> 4 {
+        let target = self.target(flags)?;
+        let owner = match flags & 0x80 {
+            0 => None,
+            _ => Some(u64::from_be_bytes(self.take(8)?.try_into().ok()?)),
+        };
+        Some(Side { target, owner })
+    }
+
+    fn target(&mut self, flags: u8) -> Option<Target> {
+        let transport = match (flags >> 4) & 7 {
             0 => Transport::Udp,
             1 => Transport::Tcp,
             2 => Transport::Tls,
@@ -196,10 +255,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What a token says of a domain.
-pub fn domain_hash(key: &[u8; 16], domain: &[u8]) -> u64 {
+/// What a token says of a domain or an AOR.
+pub fn name_hash(key: &[u8; 16], name: &[u8]) -> u64 {
     let mut hasher = siphasher::sip::SipHasher24::new_with_key(key);
-    hasher.write(domain);
+    hasher.write(name);
     hasher.finish()
 }
 
@@ -214,6 +273,8 @@ fn mac(key: &[u8; 16], payload: &[u8], call_id: &[u8], from_tag: &[u8]) -> [u8; 
 }
 
 const VERSION: u8 = 1;
+/// Tells the token of a flow from that of a dialog: neither is taken for the other.
+const FLOW_VERSION: u8 = 2;
 const MAC_LENGTH: usize = 16;
 /// Two IPv6 sides with connections and the longest names fit.
 const MAX_TEXT: usize = 1024;
@@ -224,20 +285,30 @@ mod tests {
 
     const KEY: [u8; 16] = [7; 16];
 
+    fn flow() -> Flow {
+        Flow {
+            transport: Transport::Tls,
+            local: "192.0.2.1:5061".parse().unwrap(),
+            remote: "198.51.100.9:40123".parse().unwrap(),
+            connection: Some(ConnectionId(99)),
+        }
+    }
+
     fn sides() -> Sides {
         Sides {
-            caller: Target::Flow(Flow {
-                transport: Transport::Tls,
-                local: "192.0.2.1:5061".parse().unwrap(),
-                remote: "198.51.100.9:40123".parse().unwrap(),
-                connection: Some(ConnectionId(99)),
-            }),
-            callee: Target::Hop(Hop {
-                transport: Transport::Tcp,
-                local: "[2001:db8::1]:5060".parse().unwrap(),
-                remote: "[2001:db8::2]:5060".parse().unwrap(),
-                server_name: Some("pbx.example.com".into()),
-            }),
+            caller: Side {
+                target: Target::Flow(flow()),
+                owner: Some(u64::MAX - 3),
+            },
+            callee: Side {
+                target: Target::Hop(Hop {
+                    transport: Transport::Tcp,
+                    local: "[2001:db8::1]:5060".parse().unwrap(),
+                    remote: "[2001:db8::2]:5060".parse().unwrap(),
+                    server_name: Some("pbx.example.com".into()),
+                }),
+                owner: None,
+            },
         }
     }
 
@@ -248,7 +319,7 @@ mod tests {
             &sides(),
             b"call",
             b"tag-a",
-            domain_hash(&KEY, b"example.com"),
+            name_hash(&KEY, b"example.com"),
             &mut out,
         );
         out
@@ -289,5 +360,29 @@ mod tests {
                 .iter()
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
         );
+    }
+
+    #[test]
+    fn the_token_of_a_flow_cannot_be_made_or_changed() {
+        let mut token = BytesMut::new();
+        write_flow(&KEY, &flow(), &mut token);
+        assert_eq!(read_flow(&KEY, &token), Some(flow()));
+        assert_eq!(read_flow(&[8; 16], &token), None);
+        for position in 0..token.len() {
+            let mut changed = token.to_vec();
+            changed[position] = if changed[position] == b'A' { b'B' } else { b'A' };
+            assert_eq!(read_flow(&KEY, &changed), None, "byte {position}");
+            assert_eq!(read_flow(&KEY, &token[..position]), None);
+        }
+    }
+
+    #[test]
+    fn neither_token_is_taken_for_the_other() {
+        let mut of_flow = BytesMut::new();
+        write_flow(&KEY, &flow(), &mut of_flow);
+        assert_eq!(read(&KEY, &of_flow, b"", Some(b""), Some(b"")), None);
+        let mut of_dialog = BytesMut::new();
+        write(&KEY, &sides(), b"", b"", 0, &mut of_dialog);
+        assert_eq!(read_flow(&KEY, &of_dialog), None);
     }
 }

@@ -2,7 +2,6 @@
 
 use super::{Prepared, Refused, Server};
 use crate::sip::domain::DomainId;
-use crate::sip::hop::Target;
 use crate::sip::location::AddressOfRecord;
 use crate::sip::message::Message;
 use crate::sip::message::method::Method;
@@ -11,6 +10,7 @@ use crate::sip::proxy::authorization::{Caller, Presented, authorize};
 use crate::sip::proxy::forwarding::Template;
 use crate::sip::proxy::routing::{self, Routing};
 use crate::sip::proxy::targets::{Candidates, Way};
+use crate::sip::proxy::token::Side;
 use crate::sip::proxy::validation::{Reach, validate};
 use crate::sip::proxy::{Forwarding, targets};
 use crate::sip::reason::{Extra, Reason, Refusal};
@@ -167,9 +167,13 @@ impl Server {
 }
 
 /// Adds the candidate of a request within a dialog: its Request-URI as it came, and the way that the token names.
-pub(super) fn add_in_dialog(candidates: &mut Candidates, request: &Message, routing: &Routing, target: &Target) {
+pub(super) fn add_in_dialog(candidates: &mut Candidates, request: &Message, routing: &Routing, side: &Side) {
     let uri = routing.restored_uri.as_deref().unwrap_or(request.request_uri());
-    candidates.add(uri, &[], Way::Token(target.clone()), 0);
+    let way = Way::Token {
+        target: side.target.clone(),
+        owner: side.owner,
+    };
+    candidates.add(uri, &[], way, 0);
 }
 
 pub(super) fn template(reach: Reach, routing: &Routing, presented: &Presented, record: Option<DomainId>) -> Template {

@@ -307,7 +307,7 @@ impl Server {
             Received::New | Received::AckFor2xx(_) => {}
         }
         match request.method() {
-            Method::Ack => return self.receive_ack(request, flow, key),
+            Method::Ack => return self.receive_ack(request, flow, key, now),
             Method::Cancel => return self.receive_cancel(request, flow, key, now),
             _ => {}
         }
@@ -319,7 +319,7 @@ impl Server {
 
     /// An ACK that belongs to no server transaction here: of a 2xx, which has none (RFC 3261 §17.1.1.3), or of a
     /// refusal that was kept nowhere (§8.2.7). An ACK is never answered.
-    fn receive_ack(&mut self, request: &Message, flow: &Flow, key: &ServerKey) {
+    fn receive_ack(&mut self, request: &Message, flow: &Flow, key: &ServerKey, now: Instant) {
         if acknowledges_refusal(&self.shared, request, key) {
             return;
         }
@@ -340,7 +340,7 @@ impl Server {
             }
         }
         let template = template(reach, &routing, &Presented::Nothing, None);
-        self.proxy.forward_ack(request, flow, &template);
+        self.proxy.forward_ack(request, flow, &template, now);
     }
 
     /// RFC 3261 §9.2, §16.10: the CANCEL is answered at once, whatever becomes of its INVITE.

@@ -131,18 +131,6 @@ fn when_the_flow_is_gone_tcp_is_tried_where_it_was() {
 }
 
 #[test]
-fn when_a_tls_flow_is_gone_the_other_side_is_gone() {
-    let mut sim = Sim::new();
-    let (alice, bob) = behind_nat(&mut sim, Transport::Tls, Transport::Udp);
-    let mut call = answered(&mut sim, &alice, &bob);
-    sim.close(&alice);
-    let bye = call.callee.request(&mut sim, &bob, "BYE");
-    sim.send(&bob, &bye);
-    sim.expect(&bob, "480");
-    sim.nothing_else();
-}
-
-#[test]
 fn two_phones_on_one_flow_talk_to_each_other() {
     let mut sim = Sim::new();
     let alice = sim.registered("alice");

@@ -1,6 +1,7 @@
 //! Requests within a dialog (RFC 3261 §12.2, §16.4, §16.11; RFC 5626 §5.3).
 
 mod flows;
+mod renewed;
 mod tokens;
 mod without_route;
 

@@ -1,5 +1,6 @@
 //! Flows own bindings (RFC 5626): what becomes of a binding when its flow ends and when its phone comes back.
 
+mod instances;
 mod suspended;
 
 use ringbinder::sip::hop::ConnectionId;
