@@ -13,13 +13,18 @@ use super::{hosts, value};
 use crate::sip::digest::{self, Algorithm, Users};
 use crate::sip::domain::{Domain, Domains, ForkOrder, UriCalling};
 use crate::sip::location::{self, Overflow};
+use crate::sip::message::uri::{Scheme, Uri};
 use crate::sip::registrar;
+use crate::transport;
 
 /// The longest ringing: timer C ends it anyway (RFC 3261 §16.6 step 11).
 const RING_TIMEOUT_MAX: u32 = 180;
 
 /// The longest lifetime of a binding: what fits into the location service with room to spare.
 const EXPIRES_MAX: u32 = 10 * 365 * 86_400;
+
+/// The longest Flow-Timer.
+const FLOW_TIMER_MAX: u32 = 3600;
 
 /// The longest life of a nonce.
 const NONCE_LIFETIME_MAX: u32 = 86_400;
@@ -32,7 +37,11 @@ pub fn domains(file: &File, key: [u8; 16], report: &mut Report) -> Domains {
         report.missing(Severity::Warning, Place::File, message, help);
     }
     let mut lists = CredentialLists::new(&file.credential_list, report);
-    let registrar = registrar_settings(&file.registrar, &registrar::Settings::default(), report);
+    // How long a connection may be silent.
+    let idle = file.limits.idle_secs.as_ref().map(|idle| seconds(idle.get_ref().0));
+    let idle = idle.unwrap_or(transport::settings::Limits::default().idle);
+    check_flow_timers(file, idle, report);
+    let registrar = registrar_settings(&file.registrar, &registrar_defaults(idle), report);
     let auth = auth_settings(&file.auth, &digest::Settings::default(), report);
     let mut claims = Claims::default();
     let mut found = Vec::new();
@@ -75,6 +84,19 @@ pub fn domains(file: &File, key: [u8; 16], report: &mut Report) -> Domains {
     }
     lists.warn_of_unused(report);
     Domains::new(found)
+}
+
+/// Not written, the Flow-Timer follows the silence that connections may keep.
+fn registrar_defaults(idle: Duration) -> registrar::Settings {
+    let defaults = registrar::Settings::default();
+    let longest = seconds((idle.as_secs() / 2).min(u64::from(FLOW_TIMER_MAX)) as u32);
+    registrar::Settings {
+        flow_timer: defaults
+            .flow_timer
+            .map(|timer| timer.min(longest))
+            .filter(|timer| !timer.is_zero()),
+        ..defaults
+    }
 }
 
 /// The number of a key if it lies in `range`; otherwise that goes to the report.
@@ -215,6 +237,51 @@ fn registrar_settings(
             }),
         strict_path: value(&written.strict_path, outer.strict_path),
         allow_to_tag: value(&written.allow_to_tag, outer.allow_to_tag),
+        flow_timer: match ranged(&written.flow_timer, "flow_timer", 0..=FLOW_TIMER_MAX, report) {
+            Some(0) => None,
+            Some(number) => Some(seconds(number)),
+            None => outer.flow_timer,
+        },
+        service_route: match &written.service_route {
+            Some(written) => service_route(written, report),
+            None => outer.service_route.clone(),
+        },
+    }
+}
+
+/// Each as a Route value, in angle brackets.
+fn service_route(written: &Spanned<Vec<Spanned<String>>>, report: &mut Report) -> Vec<Box<str>> {
+    let mut found: Vec<Box<str>> = Vec::new();
+    for route in written.get_ref() {
+        let text = route.get_ref();
+        let is_route = Uri::parse(text.as_bytes())
+            .is_ok_and(|uri| matches!(uri.scheme, Scheme::Sip | Scheme::Sips) && uri.is_loose_router());
+        if is_route && !text.contains(['<', '>', '"', ',']) && !text.chars().any(char::is_control) {
+            found.push(format!("<{text}>").into());
+        } else {
+            report
+                .error(route.span(), format!("`service_route` cannot have {text:?}"))
+                .help = Some("a SIP URI with lr, as in \"sip:proxy.example.com;lr\"".to_owned());
+        }
+    }
+    found
+}
+
+/// A connection that is closed for its silence before its phone breaks it is none that can be kept.
+fn check_flow_timers(file: &File, idle: Duration, report: &mut Report) {
+    let of_domains = file.domain.iter().map(|domain| &domain.get_ref().registrar);
+    for written in std::iter::once(&file.registrar).chain(of_domains) {
+        if let Some(timer) = &written.flow_timer
+            && seconds(timer.get_ref().0) >= idle
+        {
+            let message = format!(
+                "`flow_timer` ({}) is not below `idle_secs` ({})",
+                timer.get_ref().0,
+                idle.as_secs()
+            );
+            report.error(timer.span(), message).help =
+                Some("connections would be closed before their phones say anything".to_owned());
+        }
     }
 }
 

@@ -137,6 +137,10 @@ pub struct Registrar {
     pub strict_path: Key<bool>,
     /// Whether a To tag is accepted.
     pub allow_to_tag: Key<bool>,
+    /// The longest silence of a phone that keeps a connection as a flow; 0 says nothing of it.
+    pub flow_timer: Key<Number>,
+    /// Routes that phones are told to send their requests by.
+    pub service_route: Key<Vec<Spanned<String>>>,
 }
 
 /// What happens to a contact more than `max_contacts`.

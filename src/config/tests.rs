@@ -126,6 +126,8 @@ fn every_key_arrives() {
         overflow = "replace-oldest"
         strict_path = true
         allow_to_tag = true
+        flow_timer = 5
+        service_route = ["sip:proxy.example.com;lr"]
         [domain.auth]
         algorithms = ["sha-256", "MD5"]
         nonce_lifetime = 20
@@ -178,6 +180,8 @@ fn every_key_arrives() {
     assert_eq!((registrar.default_expires.as_secs(), registrar.max_contacts), (120, 3));
     assert_eq!(registrar.overflow, Overflow::ReplaceOldest);
     assert!(registrar.strict_path && registrar.allow_to_tag);
+    assert_eq!(registrar.flow_timer, Some(Duration::from_secs(5)));
+    assert_eq!(registrar.service_route, ["<sip:proxy.example.com;lr>".into()]);
     assert_eq!(domain.auth.algorithms, [Algorithm::Sha256, Algorithm::Md5]);
     assert!(domain.auth.strict_uri);
     assert_eq!(domain.auth.nonce_lifetime.as_secs(), 20);
@@ -537,6 +541,23 @@ fn log_levels_are_checked() {
         &format!("{domain}[log]\nlevel = \"inof\"\n"),
         &["\"inof\" | `level` cannot be \"inof\""],
     );
+}
+
+#[test]
+fn flows_and_routes_are_checked() {
+    let domain = "[[domain]]\nname = \"a\"\nregistration = false\n";
+    says(
+        &format!("{domain}[registrar]\nflow_timer = 60\n[limits]\nidle_secs = 60\n"),
+        &["60 | `flow_timer` (60) is not below `idle_secs` (60)"],
+    );
+    says(
+        &format!("{domain}[domain.registrar]\nservice_route = [\"sip:b\", \"sip:b;lr\"]\n"),
+        &["\"sip:b\" | `service_route` cannot have \"sip:b\""],
+    );
+    // Not written, it follows.
+    let (config, _) = Folder::new().load(&format!("{LISTEN}{domain}[limits]\nidle_secs = 60\n"));
+    let timer = config.unwrap().sip.domains.iter().next().unwrap().registrar.flow_timer;
+    assert_eq!(timer, Some(Duration::from_secs(30)));
 }
 
 #[test]

@@ -76,6 +76,9 @@ reasons! {
         "Normal when requests overtake each other; otherwise the phone reuses its Call-ID without counting on.";
     PathNotSupported = "path-not-supported", 420 "Bad Extension", "a Path came without Supported: path",
         "Let the phone announce path, or unset strict_path.";
+    FirstHopLacksOutbound = "first-hop-lacks-outbound", 439 "First Hop Lacks Outbound Support",
+        "the phone wants flows, and the proxy before it does not keep them",
+        "Switch outbound (RFC 5626) off at the phone, or use an edge proxy that adds a Path with ;ob.";
     Malformed = "malformed-request", 400 "Bad Request", "the request is malformed",
         "The log at DEBUG says which line.";
     TooLarge = "too-large", 513 "Message Too Large", "the message is longer than message_size",

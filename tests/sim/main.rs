@@ -8,6 +8,8 @@ mod random_walk;
 mod rfc3261_10_registrar;
 mod rfc3261_16_proxy;
 mod rfc3261_17_transactions;
+mod rfc3327_path;
+mod rfc3608_service_route;
 mod rfc5393_loops;
 mod rfc5626_outbound;
 mod support;

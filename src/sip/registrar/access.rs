@@ -10,6 +10,7 @@ use crate::sip::message::header::HeaderName;
 use crate::sip::message::uri::Uri;
 use crate::sip::reason::{Extra, Reason, Refusal};
 use crate::sip::registrar::Registrar;
+use crate::sip::registrar::outbound::{OUTBOUND, PATH, supports};
 
 /// What the credentials of a REGISTER are worth, for the realm of the Request-URI's domain. It is found out before the
 /// request is matched with transactions; nothing is consumed by it.
@@ -148,18 +149,14 @@ impl<'a> Registrar<'a> {
 
 /// RFC 3261 §10.3 step 2; RFC 3327 §5.3 for Path.
 fn check_options(request: &Message, domain: &Domain) -> Result<(), Refusal> {
-    let unsupported = request.unsupported_options(HeaderName::Require, &[PATH]);
+    let unsupported = request.unsupported_options(HeaderName::Require, &[PATH, OUTBOUND]);
     if !unsupported.is_empty() {
         return Err(Refusal {
             reason: Reason::ExtensionRequired,
             extra: Extra::Unsupported(unsupported),
         });
     }
-    let supports_path = || {
-        let mut options = request.values(HeaderName::Supported);
-        options.any(|option| option.eq_ignore_ascii_case(PATH))
-    };
-    if domain.registrar.strict_path && request.header(HeaderName::Path).is_some() && !supports_path() {
+    if domain.registrar.strict_path && request.header(HeaderName::Path).is_some() && !supports(request, PATH) {
         return Err(Refusal {
             reason: Reason::PathNotSupported,
             extra: Extra::Unsupported(PATH.to_vec()),
@@ -192,6 +189,3 @@ fn challenge(reason: Reason, stale: bool) -> Refusal {
         extra: Extra::Challenge { stale },
     }
 }
-
-/// The one option of a REGISTER that is known here (RFC 3327).
-const PATH: &[u8] = b"path";

@@ -10,7 +10,7 @@ use crate::sip::location::{ContactUpdate, Contacts};
 use crate::sip::message::address::{NameAddr, Parameters};
 use crate::sip::message::header::HeaderName;
 use crate::sip::message::uri::{Scheme, Uri};
-use crate::sip::message::{Message, delta_seconds};
+use crate::sip::message::{Message, decimal, delta_seconds};
 use crate::sip::reason::{Extra, Reason, Refusal};
 use crate::sip::registrar::Settings;
 
@@ -41,6 +41,8 @@ pub(super) struct Contact<'a> {
     parameters: Range<usize>,
     q: u16,
     granted_secs: u32,
+    /// Whether instance and reg-id name it (RFC 5626 §6).
+    has_reg_id: bool,
 }
 
 impl<'a> ContactList<'a> {
@@ -63,6 +65,11 @@ impl<'a> ContactList<'a> {
         if contacts.is_empty() {
             return Ok(ContactList::Nothing);
         }
+        // RFC 5626 §6: a phone registers one flow at a time.
+        let flows = contacts.iter().filter(|contact: &&Contact<'_>| contact.makes_flow());
+        if flows.count() > 1 {
+            return Err(Reason::BadContact.into());
+        }
         Ok(ContactList::Each { contacts, text })
     }
 
@@ -72,6 +79,14 @@ impl<'a> ContactList<'a> {
             ContactList::Nothing => None,
             ContactList::Everything => Some(Contacts::RemoveAll),
             ContactList::Each { .. } => Some(Contacts::Each(updates)),
+        }
+    }
+
+    /// Whether one of them makes or refreshes a binding by instance and reg-id.
+    pub(super) fn has_reg_id(&self) -> bool {
+        match self {
+            ContactList::Nothing | ContactList::Everything => false,
+            ContactList::Each { contacts, .. } => contacts.iter().any(Contact::makes_flow),
         }
     }
 
@@ -91,6 +106,10 @@ impl<'a> ContactList<'a> {
 }
 
 impl<'a> Contact<'a> {
+    fn makes_flow(&self) -> bool {
+        self.has_reg_id && self.granted_secs > 0
+    }
+
     /// `expires` is the value of the Expires header.
     fn read(
         value: &'a [u8],
@@ -111,9 +130,25 @@ impl<'a> Contact<'a> {
             uri,
             q: read_q(&address)?,
             granted_secs: grant(asked.or(expires), settings)?,
+            has_reg_id: read_reg_id(&address)?,
             parameters: put_parameters(&address.parameters, text),
         })
     }
+}
+
+/// Whether instance and reg-id name the binding (RFC 5626 §6). Without an instance a reg-id is ignored; with one it is a
+/// number from 1 to 2^31 - 1 (§4.2).
+fn read_reg_id(address: &NameAddr<'_>) -> Result<bool, Refusal> {
+    let Some(value) = address.parameter("reg-id") else {
+        return Ok(false);
+    };
+    if address.parameter("+sip.instance").flatten().is_none() {
+        return Ok(false);
+    }
+    let number = value
+        .and_then(decimal::<u32>)
+        .filter(|number| (1..=REG_ID_MAX).contains(number));
+    number.map(|_| true).ok_or(Reason::BadContact.into())
 }
 
 /// The lifetime granted when `asked` was asked for, in seconds.
@@ -183,6 +218,8 @@ pub(super) fn put_unfolded<const N: usize>(value: &[u8], text: &mut SmallVec<[u8
         }
     }
 }
+
+const REG_ID_MAX: u32 = i32::MAX as u32;
 
 /// The longest Contact that is kept, in bytes; parameters for push notification are long.
 const MAX_CONTACT: usize = 2048;

@@ -5,6 +5,7 @@
 mod access;
 mod answer;
 mod contacts;
+mod outbound;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -61,10 +62,16 @@ impl Registrar<'_> {
         let settings = &registrant.domain.registrar;
         let list = ContactList::read(request, settings)?;
         let path = read_path(request)?;
+        let outbound = outbound::negotiate(request, &list, flow)?;
+        // RFC 3327 §5.3: who does not say that they know Path does not get it back.
+        let told_path = match path.is_empty() || outbound::supports(request, outbound::PATH) {
+            true => &path[..],
+            false => &[],
+        };
         let updates = list.updates();
         let Some(contacts) = list.contacts(&updates) else {
             self.list_bindings(registrant, out);
-            answer::finish(&path, self.unix_now, out);
+            answer::finish(told_path, outbound, settings, self.unix_now, out);
             return Ok(None);
         };
         let update = Update {
@@ -87,7 +94,7 @@ impl Registrar<'_> {
                 Refused::OutOfOrder => Reason::OutOfOrder,
                 Refused::TooLong => Reason::BadContact,
             })?;
-        answer::finish(&path, self.unix_now, out);
+        answer::finish(told_path, outbound, settings, self.unix_now, out);
         Ok(change)
     }
 

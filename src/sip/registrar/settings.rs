@@ -21,6 +21,11 @@ pub struct Settings {
     pub strict_path: bool,
     /// Whether a To tag is accepted; otherwise 400.
     pub allow_to_tag: bool,
+    /// The longest silence of a phone that keeps a connection as a flow, as Flow-Timer tells it (RFC 5626 §4.4, §6); `None`
+    /// leaves that to the phone.
+    pub flow_timer: Option<Duration>,
+    /// Route values that a phone is told to send its requests by (RFC 3608), each in angle brackets.
+    pub service_route: Vec<Box<str>>,
 }
 
 impl Default for Settings {
@@ -33,6 +38,8 @@ impl Default for Settings {
             overflow: Overflow::Reject,
             strict_path: false,
             allow_to_tag: false,
+            flow_timer: Some(Duration::from_secs(120)),
+            service_route: Vec::new(),
         }
     }
 }

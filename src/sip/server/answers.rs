@@ -208,4 +208,4 @@ fn put_challenge(shared: &Shared, request: &Message, stale: bool, now: Instant, 
 const ALLOW: &[u8] =
     b"INVITE, ACK, CANCEL, BYE, REGISTER, OPTIONS, NOTIFY, MESSAGE, INFO, UPDATE, REFER, PRACK, SUBSCRIBE, PUBLISH";
 /// The extensions that this server itself supports.
-const SUPPORTED: &[u8] = b"path";
+const SUPPORTED: &[u8] = b"path, outbound";

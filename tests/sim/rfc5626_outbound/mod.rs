@@ -1,6 +1,7 @@
 //! Flows own bindings (RFC 5626): what becomes of a binding when its flow ends and when its phone comes back.
 
 mod instances;
+mod registering;
 mod suspended;
 
 use ringbinder::sip::hop::ConnectionId;

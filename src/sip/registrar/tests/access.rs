@@ -67,14 +67,14 @@ fn an_alias_and_any_spelling_name_the_same_aor() {
 #[test]
 fn unknown_require_is_420_before_any_credentials() {
     let bench = Bench::new();
-    let lines = "Require: path, 100rel\r\nRequire: outbound\r\n";
+    let lines = "Require: path, 100rel\r\nRequire: outbound, gin\r\n";
     let request = bench.request(&Register { lines, ..REGISTER }, None);
     let refusal = bench.handle(&request, Presented::Nothing).unwrap_err();
     assert_eq!(
         (refusal.reason, refusal.reason.status()),
         (Reason::ExtensionRequired, 420)
     );
-    assert_eq!(refusal.extra, Extra::Unsupported(b"100rel, outbound".to_vec()));
+    assert_eq!(refusal.extra, Extra::Unsupported(b"100rel, gin".to_vec()));
 }
 
 #[test]
