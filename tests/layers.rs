@@ -17,6 +17,7 @@ const LAYERS: &[&[&str]] = &[
         "sip::location",
         "sip::resolution",
         "sip::domain",
+        "sip::edge",
         "sip::failures",
         "sip::counts",
     ],

@@ -11,8 +11,9 @@ use ringbinder::sip::message::credentials::Credentials;
 use ringbinder::sip::message::header::HeaderName;
 use ringbinder::sip::message::limits::Limits;
 use ringbinder::sip::message::reply;
-use ringbinder::sip::proxy::forwarding::{Copier, Draft, Template};
+use ringbinder::sip::proxy::forwarding::{Copier, Draft, Recorded, Template};
 use ringbinder::sip::proxy::validation::validate;
+use ringbinder::sip::reason::Reason;
 
 use super::messages::{Request, contact, invite, register};
 use super::world::{Sent, World, find, flow};
@@ -55,7 +56,9 @@ pub fn forward_invite() -> Work {
             reach: validate(&world.shared, &request).expect("the INVITE is sound"),
             own_routes: 0,
             drop_last_route: false,
-            record: domain,
+            record: domain.map(Recorded::Domain),
+            path: None,
+            unreachable: Reason::NoBinding,
             has_checked_credentials: true,
         };
         out.clear();

@@ -12,6 +12,7 @@ use super::report::{Place, Report, Severity};
 use super::{hosts, value};
 use crate::sip::digest::{self, Algorithm, Users};
 use crate::sip::domain::{Domain, Domains, ForkOrder, UriCalling};
+use crate::sip::edge::{Edge, Edges};
 use crate::sip::location::{self, Overflow};
 use crate::sip::message::uri::{Scheme, Uri};
 use crate::sip::registrar;
@@ -31,7 +32,7 @@ const NONCE_LIFETIME_MAX: u32 = 86_400;
 
 /// The served domains; what is wrong goes to the report. `key` hashes the names of users.
 pub fn domains(file: &File, key: [u8; 16], report: &mut Report) -> Domains {
-    if file.domain.is_empty() {
+    if file.domain.is_empty() && file.edge.is_empty() {
         let message = "there is no [[domain]], so nobody can register or call";
         let help = "add [[domain]] with name = \"example.com\"";
         report.missing(Severity::Warning, Place::File, message, help);
@@ -83,7 +84,62 @@ pub fn domains(file: &File, key: [u8; 16], report: &mut Report) -> Domains {
         });
     }
     lists.warn_of_unused(report);
-    Domains::new(found)
+    let edges = file.edge.iter().filter_map(|entry| edge(entry, &mut claims, report));
+    let edges = Edges::new(edges.collect());
+    Domains::new(found).with_edges(edges)
+}
+
+/// A domain whose registrar is elsewhere.
+fn edge(entry: &Spanned<file::Edge>, claims: &mut Claims, report: &mut Report) -> Option<Edge> {
+    let written = entry.get_ref();
+    for (key, is_there, help) in [
+        ("domain", written.domain.is_some(), "as in domain = \"example.com\""),
+        (
+            "registrar",
+            written.registrar.is_some(),
+            "as in registrar = \"sip:10.0.0.5;transport=tcp\"",
+        ),
+    ] {
+        if !is_there {
+            let message = format!("this [[edge]] has no `{key}`");
+            report.missing(Severity::Error, Place::Span(entry.span()), &message, help);
+        }
+    }
+    let domain = written.domain.as_ref()?;
+    let name = host(domain, report)?;
+    let mut names: Vec<Box<str>> = Vec::new();
+    for written in std::iter::once(domain).chain(written.aliases.iter().flat_map(|aliases| aliases.get_ref())) {
+        if let Some(alias) = host(written, report)
+            && claims.claim(&alias, written, &name, report)
+        {
+            names.push(alias.into());
+        }
+    }
+    let registrar = written.registrar.as_ref()?;
+    let route = registrar_route(registrar.get_ref());
+    if route.is_none() {
+        let message = format!("`registrar` cannot be {:?}", registrar.get_ref());
+        report.error(registrar.span(), message).help =
+            Some("a SIP URI without a user, as in \"sip:10.0.0.5;transport=tcp\"".to_owned());
+    }
+    Some(Edge {
+        names,
+        registrar: route?,
+    })
+}
+
+/// The Route value that leads to `uri`.
+fn registrar_route(uri: &str) -> Option<Box<str>> {
+    let parsed = Uri::parse(uri.as_bytes()).ok()?;
+    let is_usable = matches!(parsed.scheme, Scheme::Sip | Scheme::Sips)
+        && parsed.user.is_none()
+        && parsed.host.is_some()
+        && parsed.headers.is_none()
+        && parsed.maddr().is_none()
+        && !matches!(parsed.transport(), Some(None))
+        && !uri.contains(['<', '>', '"', ',', ' ']);
+    let loose = if parsed.is_loose_router() { "" } else { ";lr" };
+    is_usable.then(|| format!("<{uri}{loose}>").into())
 }
 
 /// Not written, the Flow-Timer follows the silence that connections may keep.

@@ -34,6 +34,8 @@ pub struct File {
     pub log: Log,
     /// `[[domain]]`.
     pub domain: Vec<Spanned<Domain>>,
+    /// `[[edge]]`.
+    pub edge: Vec<Spanned<Edge>>,
     /// `[[credential_list]]`.
     pub credential_list: Vec<Spanned<CredentialList>>,
 }
@@ -274,6 +276,18 @@ pub enum Fork {
     Parallel,
     /// Highest q first.
     Q,
+}
+
+/// `[[edge]]`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Edge {
+    /// The domain.
+    pub domain: Key<String>,
+    /// Other names of it.
+    pub aliases: Key<Vec<Spanned<String>>>,
+    /// The URI of its registrar.
+    pub registrar: Key<String>,
 }
 
 /// `[[credential_list]]`.

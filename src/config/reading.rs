@@ -134,7 +134,7 @@ pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
 }
 
 /// The tables of the file and their keys.
-fn tables() -> [(&'static str, Vec<String>); 12] {
+fn tables() -> [(&'static str, Vec<String>); 13] {
     [
         ("", keys::<File>()),
         ("[server]", keys::<file::Server>()),
@@ -146,6 +146,7 @@ fn tables() -> [(&'static str, Vec<String>); 12] {
         ("[http]", keys::<file::Http>()),
         ("[log]", keys::<file::Log>()),
         ("[[domain]]", keys::<file::Domain>()),
+        ("[[edge]]", keys::<file::Edge>()),
         ("[[credential_list]]", keys::<file::CredentialList>()),
         ("[[credential_list.user]]", keys::<file::User>()),
     ]
@@ -225,7 +226,7 @@ mod tests {
                 "`transport` cannot be `upd` @\"upd\" did you mean `udp`?",
                 "unknown key `bindd` @bindd did you mean `bind`?",
                 "unknown key `foo` @foo expected: server, listen, registrar, auth, proxy, limits, tls, http, \
-                 log, domain, credential_list",
+                 log, domain, edge, credential_list",
                 "unknown key `max_contact` @max_contact did you mean `max_contacts`?",
                 "unknown key `max_contacts` @max_contacts belongs in [registrar]",
             ]

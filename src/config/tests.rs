@@ -561,6 +561,42 @@ fn flows_and_routes_are_checked() {
 }
 
 #[test]
+fn edges_are_checked() {
+    let text = "[[edge]]\ndomain = \"Example.net\"\naliases = [\"sip.example.net\"]\n\
+                registrar = \"sip:10.0.0.5;transport=tcp\"\n";
+    let (config, report) = Folder::new().load(&format!("{LISTEN}{text}"));
+    assert!(report.warnings().next().is_none(), "{report}");
+    let edges = config.unwrap().sip.domains.edges;
+    let edge = edges.find(b"SIP.example.net").unwrap();
+    assert_eq!(&*edge.registrar, "<sip:10.0.0.5;transport=tcp;lr>");
+
+    says(
+        "[[edge]]\n",
+        &[
+            "[[edge]] | this [[edge]] has no `domain`",
+            "[[edge]] | this [[edge]] has no `registrar`",
+        ],
+    );
+    says(
+        "[[domain]]\nname = \"a\"\nregistration = false\n[[edge]]\ndomain = \"A\"\nregistrar = \"sip:b\"\n",
+        &["\"A\" | `a` is a name of the domain `a` already"],
+    );
+    for bad in [
+        "b",
+        "tel:1",
+        "sip:x@b",
+        "sip:b?c=d",
+        "sip:b;maddr=192.0.2.1",
+        "sip:b;transport=xyz",
+    ] {
+        says(
+            &format!("[[edge]]\ndomain = \"a\"\nregistrar = \"{bad}\"\n"),
+            &[&format!("\"{bad}\" | `registrar` cannot be \"{bad}\"")],
+        );
+    }
+}
+
+#[test]
 fn limits_are_checked() {
     let domain = "[[domain]]\nname = \"a\"\nregistration = false\n";
     says(
@@ -666,7 +702,8 @@ fn the_defaults_shown_are_the_defaults() {
             "ring_timeout",
         ];
         let tls = text.find("# [[listen]]").unwrap()..text.find("## What holds in every domain").unwrap();
-        let shown = [&text[..tls.start], &text[tls.end..]].concat();
+        let edge = text.find("# [[edge]]").unwrap()..text.find("## Those who may authenticate").unwrap();
+        let shown = [&text[..tls.start], &text[tls.end..edge.start], &text[edge.end..]].concat();
         // [http] has no default either; its key is called as one that is required elsewhere.
         let shown = uncommented(&shown).replace("bind = \"127.0.0.1:9090\"", "");
         let is_example = |line: &&str| examples.iter().any(|key| line.starts_with(&format!("{key} = ")));

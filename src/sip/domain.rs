@@ -6,6 +6,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 
 use crate::sip::digest::{self, Users};
+use crate::sip::edge::Edges;
 use crate::sip::registrar;
 
 /// Who may call the users of a domain without credentials.
@@ -65,6 +66,8 @@ pub struct Domains {
     list: Vec<Domain>,
     by_host: HashMap<Box<[u8]>, usize>,
     by_realm: HashMap<Box<[u8]>, usize>,
+    /// The domains whose registrar is elsewhere.
+    pub edges: Edges,
 }
 
 impl Domains {
@@ -74,6 +77,7 @@ impl Domains {
             list: Vec::new(),
             by_host: HashMap::new(),
             by_realm: HashMap::new(),
+            edges: Edges::default(),
         };
         for (index, domain) in list.iter().enumerate() {
             for name in std::iter::once(&*domain.name).chain(domain.aliases.iter().map(|alias| &**alias)) {
@@ -86,6 +90,11 @@ impl Domains {
         }
         domains.list = list;
         domains
+    }
+
+    /// The same, and `edges` beside them.
+    pub fn with_edges(self, edges: Edges) -> Domains {
+        Domains { edges, ..self }
     }
 
     /// The domain that `host` (any case; IPv6 in brackets) names.

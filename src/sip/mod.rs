@@ -12,6 +12,7 @@
 pub mod counts;
 pub mod digest;
 pub mod domain;
+pub mod edge;
 pub mod failures;
 pub mod hop;
 pub mod location;

@@ -117,6 +117,8 @@ reasons! {
         "Call user@domain.";
     Unresolvable = "unresolvable", 480 "Temporarily Unavailable", "the next hop's name has no usable address",
         "Check the host name and the name servers of this machine.";
+    RegistrarUnreachable = "registrar-unreachable", 504 "Server Time-out", "the domain's registrar cannot be reached",
+        "Look whether the `registrar` of the [[edge]] is right and up.";
     Timeout = "ring-timeout", 408 "Request Timeout", "no phone answered in time",
         "Nobody answered; ring_timeout of the domain says how long it rings.";
     Overloaded = "overloaded", 503 "Service Unavailable", "the server has as many transactions as it may have",

@@ -11,5 +11,6 @@ mod rfc3261_17_transactions;
 mod rfc3327_path;
 mod rfc3608_service_route;
 mod rfc5393_loops;
+mod rfc5626_edge;
 mod rfc5626_outbound;
 mod support;

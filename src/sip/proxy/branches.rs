@@ -97,7 +97,7 @@ fn go(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index: 
         .and_then(|search| search.candidates.list().get(index))
         .map(|candidate| &candidate.way)
     {
-        Some(Way::Flow(flow)) => Target::Flow(*flow),
+        Some(Way::Flow(flow) | Way::Only(flow)) => Target::Flow(*flow),
         Some(Way::Token { target, .. }) => target.clone(),
         Some(Way::Resolve) | None => return ask(engine, id, context, index),
     };
@@ -432,8 +432,7 @@ pub fn unreachable(engine: &mut Engine, id: ContextId, context: &mut ResponseCon
         let change = targets::suspend(&engine.shared, request, Which::Flow(flow), Cause::SendFailed, now);
         engine.changes.extend(change);
     }
-    let is_flow_gone =
-        matches!(&candidate.way, Way::Token { target: Target::Flow(flow), .. } if flow.connection.is_some());
+    let is_by_token = is_by_token(&candidate.way);
     let fallback = if may_go_on && !has_more_hops && !attempt.has_fallen_back {
         fallback(engine, request, &candidate.way, search.candidates.uri(candidate), now)
     } else {
@@ -455,7 +454,7 @@ pub fn unreachable(engine: &mut Engine, id: ContextId, context: &mut ResponseCon
             ask(engine, id, context, index);
         }
         None if try_next_flow(engine, id, context, index, now) => {}
-        None if is_flow_gone => complete(engine, id, context, index, Outcome::FlowFailed),
+        None if is_by_token => complete(engine, id, context, index, Outcome::FlowFailed),
         None => complete(engine, id, context, index, Outcome::Unreachable),
     }
     advance(engine, id, context, now);
@@ -516,10 +515,27 @@ fn fallback(engine: &Engine, request: &Message, way: &Way, uri: &[u8], now: Inst
             }
         }
         Way::Flow(_)
+        | Way::Only(_)
         | Way::Token {
             target: Target::Hop(_), ..
         }
         | Way::Resolve => None,
+    }
+}
+
+/// Whether a token led over a flow: its sender hears 430 when that is gone (RFC 5626 §5.3).
+fn is_by_token(way: &Way) -> bool {
+    match way {
+        Way::Token {
+            target: Target::Flow(flow),
+            ..
+        } => flow.connection.is_some(),
+        Way::Only(_) => true,
+        Way::Flow(_)
+        | Way::Token {
+            target: Target::Hop(_), ..
+        }
+        | Way::Resolve => false,
     }
 }
 

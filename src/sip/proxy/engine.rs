@@ -276,7 +276,7 @@ impl Engine {
             return;
         };
         let target = match &candidate.way {
-            Way::Flow(flow) => Target::Flow(*flow),
+            Way::Flow(flow) | Way::Only(flow) => Target::Flow(*flow),
             Way::Token { target, .. } => target.clone(),
             // Nobody waits for the answer of a question about an ACK; such a candidate is never made.
             Way::Resolve => return,

@@ -18,6 +18,7 @@ use crate::sip::message::header::HeaderName;
 use crate::sip::message::reply::{put_decimal, via_edits};
 use crate::sip::message::splice::Splice;
 use crate::sip::message::uri::Uri;
+use crate::sip::reason::Reason;
 use crate::sip::shared::Shared;
 
 /// What is the same in all copies of a request.
@@ -30,9 +31,31 @@ pub struct Template {
     /// Whether the last Route value goes too, because it has become the Request-URI (§16.4).
     pub drop_last_route: bool,
     /// The domain named in the token, when we want to stay in the path; else nothing is recorded.
-    pub record: Option<DomainId>,
+    pub record: Option<Recorded>,
+    /// The flow in the Path that a REGISTER for another registrar gets, whose token leads back here.
+    pub path: Option<PathFlow>,
+    /// What its sender hears when none of those it goes to can be reached.
+    pub unreachable: Reason,
     /// Whether credentials for a realm of ours were found and checked.
     pub has_checked_credentials: bool,
+}
+
+/// On whose account a dialog goes through here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// A domain served here.
+    Domain(DomainId),
+    /// One whose registrar is elsewhere.
+    Edge,
+}
+
+/// What the Path of a REGISTER says of the flow that it came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathFlow {
+    /// Where it leads.
+    Plain,
+    /// That it is kept as the phone asks for, too (`ob`, RFC 5626 §5.1).
+    Outbound,
 }
 
 /// One copy to be written.
@@ -96,8 +119,11 @@ impl Copier {
         out.put_slice(without_headers(strict.map_or(draft.uri, |uri| uri.bytes)));
         out.put_slice(b" SIP/2.0\r\n");
         self.put_via(shared, draft, out);
-        if let Some(domain) = template.record {
-            self.put_record_routes(shared, draft, domain, out);
+        if let Some(recorded) = template.record {
+            self.put_record_routes(shared, draft, recorded, out);
+        }
+        if let Some(path) = template.path {
+            self.put_path(shared, draft, path, out);
         }
         for value in routes {
             out.put_slice(b"Route: ");
@@ -181,12 +207,30 @@ impl Copier {
         out.put_slice(b"\r\n");
     }
 
+    /// Appends the Path (RFC 3327 §5.2) that leads from the next hop to the flow that the request came by.
+    fn put_path(&mut self, shared: &Shared, draft: &Draft<'_>, path: PathFlow, out: &mut BytesMut) {
+        out.put_slice(b"Path: <sip:");
+        token::write_flow(&shared.keys.token, draft.flow, out);
+        let own = self
+            .addresses
+            .find(&shared.settings, draft.target.transport(), draft.target.local());
+        let end = b">\r\n";
+        out.put_slice(own.record_route.strip_suffix(end).unwrap_or(&own.record_route));
+        if path == PathFlow::Outbound {
+            out.put_slice(b";ob");
+        }
+        out.put_slice(end);
+    }
+
     /// Appends our Record-Route (§16.6 step 4): one entry, or two when transport or address family change on the way.
-    fn put_record_routes(&mut self, shared: &Shared, draft: &Draft<'_>, domain: DomainId, out: &mut BytesMut) {
+    fn put_record_routes(&mut self, shared: &Shared, draft: &Draft<'_>, recorded: Recorded, out: &mut BytesMut) {
         let (flow, target) = (draft.flow, draft.target);
         let request = draft.request;
         let from_tag = request.from_tag().unwrap_or_default();
-        let domain_hash = self.domain_hash(shared, domain);
+        let domain_hash = match recorded {
+            Recorded::Domain(domain) => self.domain_hash(shared, domain),
+            Recorded::Edge => 0,
+        };
         let sides = Sides {
             caller: Side {
                 target: Target::Flow(*flow),

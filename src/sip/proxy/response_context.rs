@@ -255,7 +255,10 @@ impl ResponseContext {
             }
             Outcome::TimedOut if is_cancelled => Best::Terminated,
             Outcome::TimedOut => Best::Synthesized(Reason::Timeout),
-            Outcome::Unreachable => Best::Synthesized(Reason::NoBinding),
+            Outcome::Unreachable => {
+                let request = search.request.as_ref();
+                Best::Synthesized(request.map_or(Reason::NoBinding, |(_, template)| template.unreachable))
+            }
             Outcome::FlowFailed => Best::Synthesized(Reason::FlowFailed),
             Outcome::SilentAfterCancel if self.phase == Phase::RungOut => Best::Synthesized(Reason::Timeout),
             Outcome::SilentAfterCancel => Best::Terminated,

@@ -4,8 +4,10 @@ use smallvec::SmallVec;
 
 use super::token::{self, Sender, Sides};
 use super::validation::address_of;
+use crate::sip::hop::Flow;
 use crate::sip::message::Message;
 use crate::sip::message::header::HeaderName;
+use crate::sip::message::uri::Uri;
 use crate::sip::shared::Shared;
 
 /// What the Route headers of a request say.
@@ -17,16 +19,22 @@ pub struct Routing {
     pub restored_uri: Option<Box<[u8]>>,
     /// The sides of the dialog, when a valid token of ours leads the request.
     pub token: Option<(Sides, Sender)>,
+    /// The flow that a valid token of ours in a Path leads to, when it is not the one that the request came by.
+    pub flow: Option<Flow>,
+    /// Whether one of our own, where there are flows of others to be led to, has a user part that is no token of ours.
+    pub has_bad_token: bool,
     /// Whether there is a Route beyond our own.
     pub has_further_route: bool,
 }
 
-/// Reads the Route headers of `request`.
-pub fn preprocess(shared: &Shared, request: &Message) -> Routing {
+/// Reads the Route headers of `request`, which came by `flow`.
+pub fn preprocess(shared: &Shared, request: &Message, flow: &Flow) -> Routing {
     let mut routing = Routing {
         own_routes: 0,
         restored_uri: None,
         token: None,
+        flow: None,
+        has_bad_token: false,
         has_further_route: false,
     };
     let to_tag = request.to_tag();
@@ -49,16 +57,28 @@ pub fn preprocess(shared: &Shared, request: &Message) -> Routing {
         if routing.own_routes == MAX_OWN_ROUTES {
             break;
         }
-        let Some(uri) = address_of(value).filter(|uri| shared.settings.names_us(uri)) else {
+        let Some(uri) = address_of(value).filter(|uri| is_ours(shared, uri)) else {
             break;
         };
         routing.own_routes += 1;
         if routing.token.is_none() && to_tag.is_some() {
             routing.token = read(uri.user);
         }
+        if routing.token.is_none() && routing.flow.is_none() && !shared.settings.domains.edges.is_empty() {
+            let named = uri.user.map(|user| token::read_flow(&shared.keys.token, user));
+            routing.has_bad_token |= named == Some(None);
+            // RFC 5626 §5.3.1: from the flow itself the request is on its way out.
+            routing.flow = named.flatten().filter(|named| named != flow);
+        }
     }
     routing.has_further_route = routing.own_routes < count;
     routing
+}
+
+/// A phone may name the domain that we are the edge of as its outbound proxy; its registrar is somebody else.
+fn is_ours(shared: &Shared, uri: &Uri<'_>) -> bool {
+    let edges = &shared.settings.domains.edges;
+    shared.settings.names_us(uri) || (edges.find(uri.host_bytes).is_some() && edges.of_registrar(uri).is_none())
 }
 
 const MAX_OWN_ROUTES: usize = 8;

@@ -43,6 +43,8 @@ pub enum Way {
         /// The keyed hash of the AOR of who is there, when the token says it.
         owner: Option<u64>,
     },
+    /// Over this flow and not otherwise (RFC 5626 §5.3).
+    Only(Flow),
     /// By resolving the first Route, else the Request-URI (RFC 3263).
     Resolve,
 }

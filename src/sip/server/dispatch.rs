@@ -1,13 +1,12 @@
 //! What a new request is, and what becomes of it.
 
 use super::{Prepared, Refused, Server};
-use crate::sip::domain::DomainId;
 use crate::sip::location::AddressOfRecord;
 use crate::sip::message::Message;
 use crate::sip::message::method::Method;
 use crate::sip::message::uri::Uri;
 use crate::sip::proxy::authorization::{Caller, Presented, authorize};
-use crate::sip::proxy::forwarding::Template;
+use crate::sip::proxy::forwarding::{Recorded, Template};
 use crate::sip::proxy::routing::{self, Routing};
 use crate::sip::proxy::targets::{Candidates, Way};
 use crate::sip::proxy::token::Side;
@@ -25,7 +24,10 @@ impl Server {
         let (request, flow) = (&prepared.message, &prepared.flow);
         if request.method() == Method::Register {
             self.check_stopping(prepared)?;
-            return self.register(prepared, key, now);
+            return match self.register_elsewhere(prepared, key, now) {
+                Some(done) => done,
+                None => self.register(prepared, key, now),
+            };
         }
         self.proxy.candidates.clear();
         let reach = match validate(&self.shared, request) {
@@ -37,7 +39,7 @@ impl Server {
             }
             Err(refusal) => return Err(refusal.into()),
         };
-        let routing = routing::preprocess(&self.shared, request);
+        let routing = routing::preprocess(&self.shared, request, flow);
         if let Some((sides, sender)) = &routing.token {
             add_in_dialog(&mut self.proxy.candidates, request, &routing, sides.other(*sender));
             let caller = Caller {
@@ -47,7 +49,14 @@ impl Server {
             let template = template(reach, &routing, &prepared.presented, None);
             return Ok(self.forward(prepared, key, template, &caller, None, now)?);
         }
+        // A request within a dialog that the registrar behind us led here by its Path is one under way, too.
+        if let Some(to) = routing.flow {
+            return self.forward_inwards(prepared, key, reach, &routing, to, now);
+        }
         self.check_stopping(prepared)?;
+        if let Some(done) = self.forward_outwards(prepared, key, reach, &routing, now) {
+            return done;
+        }
         let uri = request.parsed_request_uri().ok_or(Refusal::from(Reason::Malformed))?;
         if uri.user.is_none() && uri.host.is_some() && !routing.has_further_route && self.shared.settings.names_us(&uri)
         {
@@ -101,7 +110,12 @@ impl Server {
             return Err(bad_token(&self.shared, request));
         }
         let records = !has_to_tag && matches!(request.method(), Method::Invite | Method::Subscribe | Method::Refer);
-        let template = template(reach, routing, &prepared.presented, caller.domain.filter(|_| records));
+        let template = template(
+            reach,
+            routing,
+            &prepared.presented,
+            caller.domain.filter(|_| records).map(Recorded::Domain),
+        );
         if routing.has_further_route {
             if !caller.is_authenticated {
                 return Err(Reason::RelayDenied.into());
@@ -143,7 +157,7 @@ impl Server {
     }
 
     /// Forwards to the proxy's candidates.
-    fn forward(
+    pub(super) fn forward(
         &mut self,
         prepared: &Prepared,
         key: &ServerKey,
@@ -176,12 +190,14 @@ pub(super) fn add_in_dialog(candidates: &mut Candidates, request: &Message, rout
     candidates.add(uri, &[], way, 0);
 }
 
-pub(super) fn template(reach: Reach, routing: &Routing, presented: &Presented, record: Option<DomainId>) -> Template {
+pub(super) fn template(reach: Reach, routing: &Routing, presented: &Presented, record: Option<Recorded>) -> Template {
     Template {
         reach,
         own_routes: routing.own_routes,
         drop_last_route: routing.restored_uri.is_some(),
         record,
+        path: None,
+        unreachable: Reason::NoBinding,
         has_checked_credentials: matches!(presented, Presented::Checked { .. }),
     }
 }

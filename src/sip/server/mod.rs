@@ -5,6 +5,7 @@
 
 mod answers;
 mod dispatch;
+mod edge;
 
 use std::mem;
 use std::sync::Arc;
@@ -326,7 +327,7 @@ impl Server {
         let Ok(reach) = validate(&self.shared, request) else {
             return;
         };
-        let routing = routing::preprocess(&self.shared, request);
+        let routing = routing::preprocess(&self.shared, request, flow);
         self.proxy.candidates.clear();
         match &routing.token {
             Some((sides, sender)) => {
