@@ -5,6 +5,7 @@
 mod addresses;
 mod baresip;
 mod calls;
+mod flows;
 mod fork;
 mod in_dialog;
 mod metrics;

@@ -21,6 +21,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(15);
 pub struct Configuration {
     listeners: Vec<(&'static str, SocketAddr)>,
     users: Vec<String>,
+    name: String,
     domain: String,
     aliases: Vec<String>,
     extra: String,
@@ -40,6 +41,7 @@ impl Configuration {
         Configuration {
             listeners: vec![("udp", address), ("tcp", address), ("tls", tls)],
             users: ["alice", "bob", "carol"].map(str::to_owned).to_vec(),
+            name: DOMAIN.to_owned(),
             domain: String::new(),
             aliases: vec![host(ip)],
             extra: String::new(),
@@ -62,6 +64,12 @@ impl Configuration {
     /// One more user, with the password that [`password`] says.
     pub fn user(mut self, name: &str) -> Configuration {
         self.users.push(name.to_owned());
+        self
+    }
+
+    /// Another domain than [`DOMAIN`].
+    pub fn name(mut self, name: &str) -> Configuration {
+        self.name = name.to_owned();
         self
     }
 
@@ -97,8 +105,8 @@ impl Configuration {
                 writeln!(text, "cert = {cert:?}\nkey = {key:?}").unwrap();
             }
         }
-        let aliases = &self.aliases;
-        write!(text, "\n[[domain]]\nname = {DOMAIN:?}\naliases = {aliases:?}\n").unwrap();
+        let (name, aliases) = (&self.name, &self.aliases);
+        write!(text, "\n[[domain]]\nname = {name:?}\naliases = {aliases:?}\n").unwrap();
         write!(text, "credential_lists = [\"phones\"]\n{}", self.domain).unwrap();
         text.push_str("\n[[credential_list]]\nname = \"phones\"\n");
         for user in &self.users {

@@ -9,6 +9,7 @@ pub mod phone;
 pub mod place;
 pub mod program;
 pub mod sipp;
+pub mod stream_phone;
 pub mod tunnel;
 
 pub use daemon::{Configuration, Daemon};

@@ -140,6 +140,41 @@ impl Phone {
         })
     }
 
+    /// Calls `uri` with credentials and returns the final answer, or `None` when it rings at somebody first: whoever that
+    /// is has got the INVITE.
+    pub fn try_call(&self, uri: &str) -> Option<u16> {
+        let call_id = format!("try-{}-{}", self.address(), self.fresh());
+        let from = format!("<{}>;tag=caller{}", self.aor(), self.address().port());
+        let headers = |cseq: u32, further: &str| {
+            let contact = self.contact();
+            format!(
+                "From: {from}\r\nTo: <{uri}>\r\nCall-ID: {call_id}\r\nCSeq: {cseq} INVITE\r\nContact: {contact}\r\n{further}"
+            )
+        };
+        self.request("INVITE", uri, &headers(self.fresh(), ""));
+        let challenge = self.answer("INVITE");
+        self.acknowledge(&challenge, uri);
+        let credentials = self.credentials(&challenge, "INVITE", uri);
+        self.request("INVITE", uri, &headers(self.fresh(), &credentials));
+        let answer = self.answer("INVITE");
+        let status = answer.status().filter(|status| *status >= 300)?;
+        self.acknowledge(&answer, uri);
+        Some(status)
+    }
+
+    /// The ACK to an answer that is no 2xx.
+    fn acknowledge(&self, answer: &Received, uri: &str) {
+        let number = answer.header("CSeq").split(' ').next().unwrap();
+        let line = |name: &str| format!("{name}: {}\r\n", answer.header(name));
+        self.send(&format!(
+            "ACK {uri} SIP/2.0\r\n{}Max-Forwards: 70\r\n{}{}{}CSeq: {number} ACK\r\nContent-Length: 0\r\n\r\n",
+            line("Via"),
+            line("From"),
+            line("To"),
+            line("Call-ID")
+        ));
+    }
+
     /// Registers its address with digest and returns the 200.
     pub fn register(&self) -> Received {
         let id = format!("register-{}", self.address());
@@ -205,23 +240,28 @@ impl Phone {
 
     /// The header line that answers `challenge`.
     pub fn credentials(&self, challenge: &Received, method: &str, uri: &str) -> String {
-        let (name, value) = match challenge.find("WWW-Authenticate") {
-            Some(value) => ("Authorization", value),
-            None => ("Proxy-Authorization", challenge.header("Proxy-Authenticate")),
-        };
-        let field = |name: &str| {
-            let (_, rest) = value.split_once(&format!("{name}=\"")).unwrap();
-            rest.split('"').next().unwrap()
-        };
-        let (realm, nonce, user) = (field("realm"), field("nonce"), &self.user);
-        let secret = md5(&format!("{user}:{realm}:{}", password(user)));
-        let request = md5(&format!("{method}:{uri}"));
-        let response = md5(&format!("{secret}:{nonce}:00000001:client:auth:{request}"));
-        format!(
-            "{name}: Digest username=\"{user}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", \
-             response=\"{response}\", algorithm=MD5, qop=auth, nc=00000001, cnonce=\"client\"\r\n"
-        )
+        credentials(&self.user, challenge, method, uri)
     }
+}
+
+/// The header line by which `user` answers `challenge`.
+pub fn credentials(user: &str, challenge: &Received, method: &str, uri: &str) -> String {
+    let (name, value) = match challenge.find("WWW-Authenticate") {
+        Some(value) => ("Authorization", value),
+        None => ("Proxy-Authorization", challenge.header("Proxy-Authenticate")),
+    };
+    let field = |name: &str| {
+        let (_, rest) = value.split_once(&format!("{name}=\"")).unwrap();
+        rest.split('"').next().unwrap()
+    };
+    let (realm, nonce) = (field("realm"), field("nonce"));
+    let secret = md5(&format!("{user}:{realm}:{}", password(user)));
+    let request = md5(&format!("{method}:{uri}"));
+    let response = md5(&format!("{secret}:{nonce}:00000001:client:auth:{request}"));
+    format!(
+        "{name}: Digest username=\"{user}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", \
+             response=\"{response}\", algorithm=MD5, qop=auth, nc=00000001, cnonce=\"client\"\r\n"
+    )
 }
 
 /// An established call, as its caller sees it.
