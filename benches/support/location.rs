@@ -64,6 +64,7 @@ impl Bindings {
             uri: Uri::parse(contact.as_bytes()).expect("it is sound"),
             parameters: Parameters::default(),
             q: 1000,
+            is_outbound: false,
             expires: LIFETIME,
         }];
         let update = Update {

@@ -55,6 +55,7 @@ impl Bench {
                 uri: Uri::parse(b"sip:phone@192.0.2.7").unwrap(),
                 parameters: Parameters::default(),
                 q: 1000,
+                is_outbound: false,
                 expires: Duration::from_secs(3600),
             };
             let update = Update {

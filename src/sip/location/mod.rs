@@ -85,6 +85,8 @@ pub struct ContactUpdate<'a> {
     pub parameters: Parameters<'a>,
     /// The q value in thousandths.
     pub q: u16,
+    /// Whether instance and reg-id, which are among the parameters, name the binding (RFC 5626 §6).
+    pub is_outbound: bool,
     /// The lifetime granted, in whole seconds; zero removes the binding.
     pub expires: Duration,
 }
@@ -426,6 +428,7 @@ mod tests {
             uri: Uri::parse(b"sip:alice@192.0.2.1").unwrap(),
             parameters: Parameters::default(),
             q: 1000,
+            is_outbound: false,
             expires: HOUR,
         };
         let update = Update {
@@ -495,6 +498,7 @@ mod tests {
                 uri: Uri::parse(uri.as_bytes()).unwrap(),
                 parameters: Parameters::default(),
                 q: 1000,
+                is_outbound: false,
                 expires: Duration::from_secs(*secs),
             })
             .collect();

@@ -313,6 +313,7 @@ fn apply(
             uri: Uri::parse(contact.uri().as_bytes()).unwrap(),
             parameters: Parameters::parse(contact.parameters().as_bytes()).unwrap_or_default(),
             q: 1000,
+            is_outbound: contact.parameters().contains("reg-id"),
             expires: Duration::from_secs(u64::from(contact.expires_secs)),
         })
         .collect();

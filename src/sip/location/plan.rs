@@ -31,7 +31,7 @@ impl<'a> Request<'a> {
             registered_at,
             now: self.now,
             flow: self.update.flow,
-            is_outbound: !contact.parameters.is_empty() && outbound_key(contact).is_some(),
+            is_outbound: contact.is_outbound,
         }
     }
 
@@ -162,7 +162,8 @@ impl Plan {
         if let Some((instance, reg_id)) = outbound_key(contact) {
             return live().find(|index| {
                 let binding = &bindings[*index];
-                binding.reg_id() == Some(reg_id)
+                binding.is_outbound()
+                    && binding.reg_id() == Some(reg_id)
                     && binding
                         .instance()
                         .is_some_and(|other| other.eq_ignore_ascii_case(instance))
@@ -241,6 +242,9 @@ impl Fate {
 
 /// RFC 5626 §6: with instance and reg-id these two name the binding, whatever the URI.
 pub(super) fn outbound_key<'a>(contact: &ContactUpdate<'a>) -> Option<(&'a [u8], u32)> {
+    if !contact.is_outbound {
+        return None;
+    }
     Some((instance(&contact.parameters)?, reg_id(&contact.parameters)?))
 }
 

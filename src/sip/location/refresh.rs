@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use crate::sip::hop::ConnectionId;
-use crate::sip::location::plan::{Request, granted_secs, outbound_key};
+use crate::sip::location::plan::{Request, granted_secs};
 use crate::sip::location::record::Record;
 use crate::sip::location::{Counts, Refused};
 
@@ -31,7 +31,7 @@ pub(super) fn refresh(
         return None;
     }
     // Instance and reg-id name one binding, whatever its URI; otherwise it is the first with the same URI.
-    let is_keyed = !contact.parameters.is_empty() && outbound_key(contact).is_some();
+    let is_keyed = contact.is_outbound;
     let mut start = 0;
     let mut bindings = record.bindings(epoch);
     let binding = loop {

@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use super::contexts::ContextId;
 use super::engine::{Engine, question};
+use super::failover::{self, flow_refused, is_of_path, try_next_flow};
 use super::forwarding::{Draft, first_route};
 use super::response_context::{Attempt, Best, Branch, BranchState, Cancel, Outcome, Phase, ResponseContext, Search};
 use super::targets::{self, Candidate, Candidates, Way};
-use crate::sip::hop::{ConnectionId, Flow, Hop, Target, Transport};
-use crate::sip::location::{AddressOfRecord, Cause, Which, is_source};
+use crate::sip::hop::{Hop, Target};
+use crate::sip::location::AddressOfRecord;
 use crate::sip::message::Message;
 use crate::sip::message::address::NameAddr;
 use crate::sip::message::header::HeaderName;
@@ -86,12 +87,13 @@ fn start(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, brea
         hops: Vec::new(),
         breadth,
         has_fallen_back: false,
+        waits_for_flow: None,
     });
     go(engine, id, context, index, now);
 }
 
 /// Sets out on the way of the candidate at `index`.
-fn go(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index: usize, now: Instant) {
+pub(super) fn go(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index: usize, now: Instant) {
     let search = context.search.as_deref();
     let target = match search
         .and_then(|search| search.candidates.list().get(index))
@@ -104,35 +106,8 @@ fn go(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index: 
     send(engine, id, context, index, target, now);
 }
 
-/// Lets the branch go on over the next flow of the same instance (RFC 5626 §7), which is not rung twice. Returns whether
-/// there is one.
-fn try_next_flow(
-    engine: &mut Engine,
-    id: ContextId,
-    context: &mut ResponseContext,
-    index: usize,
-    now: Instant,
-) -> bool {
-    if !context.may_start() {
-        return false;
-    }
-    let Some(search) = context.search.as_deref_mut() else {
-        return false;
-    };
-    if !search.candidates.take_next_flow(index) {
-        return false;
-    }
-    if let Some(attempt) = attempt(context, index) {
-        attempt.hops.clear();
-        attempt.has_fallen_back = false;
-    }
-    finish_watch(engine, id, context, index);
-    go(engine, id, context, index, now);
-    true
-}
-
 /// Asks for the hops of a branch: of its first Route, else of its Request-URI.
-fn ask(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index: usize) {
+pub(super) fn ask(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index: usize) {
     match hop_question(context, index) {
         Some(question) => {
             context.branches[index].state = BranchState::Resolving;
@@ -179,7 +154,14 @@ pub fn resolved(
     advance(engine, id, context, now);
 }
 
-fn send(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index: usize, target: Target, now: Instant) {
+pub(super) fn send(
+    engine: &mut Engine,
+    id: ContextId,
+    context: &mut ResponseContext,
+    index: usize,
+    target: Target,
+    now: Instant,
+) {
     let user = id.branch_user(index);
     let Some((client, branch_id)) = engine.transactions.create_client(context.kind(), user) else {
         return complete(engine, id, context, index, Outcome::Unreachable);
@@ -270,32 +252,6 @@ pub fn receive_response(
     }
 }
 
-/// Whether the branch goes to a binding with a stored Path.
-fn is_of_path(context: &ResponseContext, index: usize) -> bool {
-    let search = context.search.as_deref();
-    search.is_some_and(|search| {
-        let candidate = search.candidates.list().get(index);
-        candidate.is_some_and(|candidate| !search.candidates.path(candidate).is_empty())
-    })
-}
-
-/// An edge proxy says that the flow to the phone is gone (RFC 5626 §5.3).
-fn flow_refused(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index: usize, now: Instant) {
-    if let Some(search) = context.search.as_deref()
-        && let (Some((request, _)), Some(candidate)) = (&search.request, search.candidates.list().get(index))
-    {
-        let which = Which::Contact {
-            uri: search.candidates.uri(candidate),
-            path: search.candidates.path(candidate),
-        };
-        let change = targets::suspend(&engine.shared, request, which, Cause::FlowRefused, now);
-        engine.changes.extend(change);
-    }
-    if !try_next_flow(engine, id, context, index, now) {
-        complete(engine, id, context, index, Outcome::Unreachable);
-    }
-}
-
 /// Adds the contacts of a redirection to the candidates (§16.7 step 4): bindings where a contact is one of our AORs, else
 /// what it resolves to. Returns whether there was one that had not been tried.
 fn recurse(engine: &Engine, context: &mut ResponseContext, response: &Message, now: Instant) -> bool {
@@ -352,6 +308,7 @@ fn receive_provisional(
     status: u16,
     now: Instant,
 ) {
+    failover::stop_waiting(engine, context, index);
     let branch = &mut context.branches[index];
     if branch.state == BranchState::Trying {
         branch.state = BranchState::Proceeding;
@@ -406,137 +363,6 @@ pub fn timed_out(engine: &mut Engine, id: ContextId, context: &mut ResponseConte
         complete(engine, id, context, index, Outcome::TimedOut);
     }
     advance(engine, id, context, now);
-}
-
-/// The request of a branch could not be sent (§16.9).
-pub fn unreachable(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index: usize, now: Instant) {
-    let Some(branch) = context.branches.get_mut(index) else {
-        return;
-    };
-    if branch.state == BranchState::Completed {
-        return;
-    }
-    let may_go_on = context.phase == Phase::Collecting;
-    let has_more_hops = has_more_hops(context, index);
-    let Some(search) = context.search.as_deref_mut() else {
-        return;
-    };
-    let (Some((request, _)), Some(candidate), Some(attempt)) = (
-        &search.request,
-        search.candidates.list().get(index),
-        search.attempts.get_mut(index),
-    ) else {
-        return;
-    };
-    if let Way::Flow(flow) = &candidate.way {
-        let change = targets::suspend(&engine.shared, request, Which::Flow(flow), Cause::SendFailed, now);
-        engine.changes.extend(change);
-    }
-    let is_by_token = is_by_token(&candidate.way);
-    let fallback = if may_go_on && !has_more_hops && !attempt.has_fallen_back {
-        fallback(engine, request, &candidate.way, search.candidates.uri(candidate), now)
-    } else {
-        None
-    };
-    attempt.has_fallen_back |= fallback.is_some();
-    match fallback {
-        _ if may_go_on && has_more_hops => try_next_hop(engine, id, context, index, now),
-        Some(Fallback::Hop(hop)) => {
-            finish_watch(engine, id, context, index);
-            send(engine, id, context, index, Target::Hop(hop), now);
-        }
-        Some(Fallback::Flow(flow)) => {
-            finish_watch(engine, id, context, index);
-            send(engine, id, context, index, Target::Flow(flow), now);
-        }
-        Some(Fallback::Contact) => {
-            finish_watch(engine, id, context, index);
-            ask(engine, id, context, index);
-        }
-        None if try_next_flow(engine, id, context, index, now) => {}
-        None if is_by_token => complete(engine, id, context, index, Outcome::FlowFailed),
-        None => complete(engine, id, context, index, Outcome::Unreachable),
-    }
-    advance(engine, id, context, now);
-}
-
-/// The connection on which a branch waited has ended.
-pub fn connection_lost(
-    engine: &mut Engine,
-    context: &mut ResponseContext,
-    index: usize,
-    connection: ConnectionId,
-    now: Instant,
-) {
-    let Some(branch) = context.branches.get(index) else {
-        return;
-    };
-    let (state, client) = (branch.state, branch.client);
-    let Some(Target::Flow(Flow {
-        connection: Some(used), ..
-    })) = attempt(context, index).and_then(|attempt| attempt.target.as_ref())
-    else {
-        return;
-    };
-    // A phone that is ringing may come back on another connection; one that has not answered at all is tried elsewhere.
-    if *used == connection
-        && state == BranchState::Trying
-        && let Some(client) = client
-    {
-        engine.transactions.connection_lost(client, now);
-    }
-}
-
-enum Fallback {
-    Hop(Hop),
-    Flow(Flow),
-    Contact,
-}
-
-/// Where a branch may still be tried when its flow is dead: a token's side over the flow that its phone has now, or at the
-/// address it had; a TCP binding at its Contact when that is the address it came from (RFC 3261 §18.1.1).
-fn fallback(engine: &Engine, request: &Message, way: &Way, uri: &[u8], now: Instant) -> Option<Fallback> {
-    match way {
-        Way::Flow(flow) if flow.transport == Transport::Tcp => is_source(uri, flow).then_some(Fallback::Contact),
-        Way::Token {
-            target: Target::Flow(flow),
-            owner,
-        } => {
-            let present = owner.and_then(|owner| engine.present_flow(request, uri, owner, flow, now));
-            match present {
-                Some(present) => Some(Fallback::Flow(present)),
-                None if flow.transport == Transport::Tcp => Some(Fallback::Hop(Hop {
-                    transport: flow.transport,
-                    remote: flow.remote,
-                    local: flow.local,
-                    server_name: None,
-                })),
-                None => None,
-            }
-        }
-        Way::Flow(_)
-        | Way::Only(_)
-        | Way::Token {
-            target: Target::Hop(_), ..
-        }
-        | Way::Resolve => None,
-    }
-}
-
-/// Whether a token led over a flow: its sender hears 430 when that is gone (RFC 5626 §5.3).
-fn is_by_token(way: &Way) -> bool {
-    match way {
-        Way::Token {
-            target: Target::Flow(flow),
-            ..
-        } => flow.connection.is_some(),
-        Way::Only(_) => true,
-        Way::Flow(_)
-        | Way::Token {
-            target: Target::Hop(_), ..
-        }
-        | Way::Resolve => false,
-    }
 }
 
 /// A branch was cancelled and stays silent (§9.1).
@@ -616,7 +442,13 @@ fn disarm(engine: &mut Engine, context: &mut ResponseContext) {
     }
 }
 
-fn try_next_hop(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index: usize, now: Instant) {
+pub(super) fn try_next_hop(
+    engine: &mut Engine,
+    id: ContextId,
+    context: &mut ResponseContext,
+    index: usize,
+    now: Instant,
+) {
     finish_watch(engine, id, context, index);
     match attempt(context, index).and_then(|attempt| attempt.hops.pop()) {
         Some(hop) => send(engine, id, context, index, Target::Hop(hop), now),
@@ -624,17 +456,24 @@ fn try_next_hop(engine: &mut Engine, id: ContextId, context: &mut ResponseContex
     }
 }
 
-fn complete(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index: usize, outcome: Outcome<'_>) {
+pub(super) fn complete(
+    engine: &mut Engine,
+    id: ContextId,
+    context: &mut ResponseContext,
+    index: usize,
+    outcome: Outcome<'_>,
+) {
     finish_branch(engine, id, context, index);
     context.consider(outcome);
 }
 
 fn finish_branch(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index: usize) {
     finish_watch(engine, id, context, index);
+    failover::stop_waiting(engine, context, index);
     context.branches[index].state = BranchState::Completed;
 }
 
-fn finish_watch(engine: &mut Engine, id: ContextId, context: &ResponseContext, index: usize) {
+pub(super) fn finish_watch(engine: &mut Engine, id: ContextId, context: &ResponseContext, index: usize) {
     if context.is_invite
         && let Some(search) = &context.search
         && let Some(target) = search.attempts.get(index).and_then(|attempt| attempt.target.as_ref())
@@ -643,11 +482,11 @@ fn finish_watch(engine: &mut Engine, id: ContextId, context: &ResponseContext, i
     }
 }
 
-fn attempt(context: &mut ResponseContext, index: usize) -> Option<&mut Attempt> {
+pub(super) fn attempt(context: &mut ResponseContext, index: usize) -> Option<&mut Attempt> {
     context.search.as_deref_mut()?.attempts.get_mut(index)
 }
 
-fn has_more_hops(context: &mut ResponseContext, index: usize) -> bool {
+pub(super) fn has_more_hops(context: &mut ResponseContext, index: usize) -> bool {
     attempt(context, index).is_some_and(|attempt| !attempt.hops.is_empty())
 }
 

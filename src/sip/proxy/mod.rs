@@ -2,12 +2,14 @@
 //!
 //! [`Proxy`] owns the transactions and the response contexts of one shard. [`validation`] (§16.3), [`routing`] (§16.4),
 //! [`authorization`] and [`targets`] (§16.5) are questions asked before; [`forwarding`] (§16.6) writes the copies;
-//! [`response_context`] (§16.7-§16.9) chooses the answer; [`branches`] starts, cancels and ends the branches.
+//! [`response_context`] (§16.7-§16.9) chooses the answer; [`branches`] starts, cancels and ends the branches, [`failover`]
+//! says how they go on when a flow fails.
 
 pub mod authorization;
 pub mod branches;
 pub mod contexts;
 pub mod engine;
+pub mod failover;
 pub mod forwarding;
 mod own_address;
 pub mod response_context;
@@ -230,7 +232,7 @@ impl Proxy {
         for user in self.engine.connection_users(connection) {
             let (id, branch) = ContextId::from_user(user);
             self.with(id, |engine, context| {
-                branches::connection_lost(engine, context, branch, connection, now)
+                failover::connection_lost(engine, id, context, branch, connection, now)
             });
         }
         self.drain_events(now);
@@ -265,7 +267,7 @@ impl Proxy {
                 branches::timed_out(engine, id, context, branch, now);
             }),
             Event::Unreachable { client, user } => self.with_branch(client, user, |engine, id, context, branch| {
-                branches::unreachable(engine, id, context, branch, now);
+                failover::unreachable(engine, id, context, branch, now);
             }),
             Event::CancelTimedOut { client, user } => {
                 self.with_branch(client, user, |engine, id, context, branch| {
@@ -286,11 +288,10 @@ impl Proxy {
                 }
             }
             Event::UserTimer { user, timer } => {
-                let (id, _) = ContextId::from_user(user);
-                self.with(id, |engine, context| {
-                    if context.timer == Some(timer) {
-                        branches::rung_out(engine, id, context, now);
-                    }
+                let (id, branch) = ContextId::from_user(user);
+                self.with(id, |engine, context| match context.timer == Some(timer) {
+                    true => branches::rung_out(engine, id, context, now),
+                    false => failover::waited(engine, id, context, branch, timer, now),
                 });
             }
         }

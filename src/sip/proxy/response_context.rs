@@ -99,6 +99,8 @@ pub struct Attempt {
     pub breadth: u32,
     /// Whether the Contact has been resolved after its flow had failed.
     pub has_fallen_back: bool,
+    /// While the connection to a ringing phone is gone: when the wait for it ends.
+    pub waits_for_flow: Option<TimerHandle>,
 }
 
 /// Who has accepted an INVITE: where requests within the dialog go that come without a Route.

@@ -99,6 +99,7 @@ impl<'a> ContactList<'a> {
             // None when there are no parameters; the others were well-formed.
             parameters: Parameters::parse(&text[contact.parameters.clone()]).unwrap_or_default(),
             q: contact.q,
+            is_outbound: contact.has_reg_id,
             expires: Duration::from_secs(u64::from(contact.granted_secs)),
         });
         updates.collect()
@@ -126,29 +127,35 @@ impl<'a> Contact<'a> {
             return Err(Reason::BadContact.into());
         }
         let asked = address.parameter("expires").flatten().and_then(delta_seconds);
+        let (parameters, noticed) = put_parameters(&address.parameters, text);
         Ok(Contact {
             uri,
             q: read_q(&address)?,
             granted_secs: grant(asked.or(expires), settings)?,
-            has_reg_id: read_reg_id(&address)?,
-            parameters: put_parameters(&address.parameters, text),
+            has_reg_id: has_reg_id(&address, noticed)?,
+            parameters,
         })
     }
 }
 
 /// Whether instance and reg-id name the binding (RFC 5626 §6). Without an instance a reg-id is ignored; with one it is a
 /// number from 1 to 2^31 - 1 (§4.2).
-fn read_reg_id(address: &NameAddr<'_>) -> Result<bool, Refusal> {
-    let Some(value) = address.parameter("reg-id") else {
-        return Ok(false);
-    };
-    if address.parameter("+sip.instance").flatten().is_none() {
+fn has_reg_id(address: &NameAddr<'_>, noticed: Noticed) -> Result<bool, Refusal> {
+    if !(noticed.reg_id && noticed.instance) {
         return Ok(false);
     }
-    let number = value
-        .and_then(decimal::<u32>)
-        .filter(|number| (1..=REG_ID_MAX).contains(number));
-    number.map(|_| true).ok_or(Reason::BadContact.into())
+    let number = address.parameter("reg-id").flatten().and_then(decimal::<u32>);
+    match number {
+        Some(1..=REG_ID_MAX) => Ok(true),
+        Some(_) | None => Err(Reason::BadContact.into()),
+    }
+}
+
+/// Which parameters a Contact has: reading them is dear.
+#[derive(Clone, Copy, Debug, Default)]
+struct Noticed {
+    reg_id: bool,
+    instance: bool,
 }
 
 /// The lifetime granted when `asked` was asked for, in seconds.
@@ -187,13 +194,16 @@ fn read_q(address: &NameAddr<'_>) -> Result<u16, Refusal> {
     }
 }
 
-/// Appends all parameters but `expires`, on one line; returns where they stand.
-fn put_parameters(parameters: &Parameters<'_>, text: &mut SmallVec<[u8; 256]>) -> Range<usize> {
+/// Appends all parameters but `expires`, on one line; returns where they stand, and what is among them.
+fn put_parameters(parameters: &Parameters<'_>, text: &mut SmallVec<[u8; 256]>) -> (Range<usize>, Noticed) {
     let start = text.len();
+    let mut noticed = Noticed::default();
     for (name, value) in parameters.iter() {
         if name.eq_ignore_ascii_case(b"expires") {
             continue;
         }
+        noticed.reg_id |= name.eq_ignore_ascii_case(b"reg-id");
+        noticed.instance |= name.eq_ignore_ascii_case(b"+sip.instance") && value.is_some();
         if text.len() > start {
             text.push(b';');
         }
@@ -203,7 +213,7 @@ fn put_parameters(parameters: &Parameters<'_>, text: &mut SmallVec<[u8; 256]>) -
             put_unfolded(value, text);
         }
     }
-    start..text.len()
+    (start..text.len(), noticed)
 }
 
 /// Appends `value` on one line: a line end can only be part of a fold, which means white space (RFC 3261 §7.3.1).

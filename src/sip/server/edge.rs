@@ -37,6 +37,9 @@ impl Server {
         key: &ServerKey,
         now: Instant,
     ) -> Option<Result<(), Refused>> {
+        if self.shared.settings.domains.edges.is_empty() {
+            return None;
+        }
         let shared = self.shared.clone();
         let request = &prepared.message;
         let uri = request.parsed_request_uri()?;
@@ -67,6 +70,9 @@ impl Server {
         routing: &Routing,
         now: Instant,
     ) -> Option<Result<(), Refused>> {
+        if self.shared.settings.domains.edges.is_empty() {
+            return None;
+        }
         let shared = self.shared.clone();
         let edge = responsible(&shared, prepared, routing)?;
         // RFC 5626 §5.3: it was meant for a flow, and nobody knows for which.
@@ -125,9 +131,6 @@ impl Server {
 fn responsible<'s>(shared: &'s Shared, prepared: &Prepared, routing: &Routing) -> Option<&'s Edge> {
     let request = &prepared.message;
     let edges = &shared.settings.domains.edges;
-    if edges.is_empty() {
-        return None;
-    }
     if routing.has_further_route {
         return edges.of_registrar(&first_route(request, routing.own_routes)?);
     }

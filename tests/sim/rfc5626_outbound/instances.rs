@@ -170,3 +170,64 @@ fn a_phone_that_reboots_replaces_its_flow() {
     assert_eq!(invite.uri(), again.contact);
     sim.nothing_else();
 }
+
+#[test]
+fn a_ringing_phone_may_come_back_on_another_connection() {
+    let mut sim = Sim::new();
+    let bob = sim.registered("bob");
+    let alice = sim.phone_over("alice", Transport::Tls);
+    register_with(&mut sim, &alice, FIRST);
+    sim.invite(&bob, ALICE);
+    let invite = sim.expect(&alice, "INVITE");
+    sim.ring(&bob, &alice, &invite);
+    sim.close(&alice);
+    sim.advance(Duration::from_secs(20));
+    let again = reconnected(&mut sim, &alice);
+    let answer = sim.answer(&alice, &invite, "200 OK");
+    sim.deliver(&again.flow, answer.bytes());
+    sim.expect(&bob, "200");
+    sim.nothing_else();
+    sim.advance(Duration::from_secs(120));
+    sim.nothing_else();
+    assert!(sim.is_idle());
+}
+
+#[test]
+fn a_ringing_phone_that_stays_away_is_given_up() {
+    let mut sim = Sim::new();
+    let bob = sim.registered("bob");
+    let gone = sim.registered_over("alice", Transport::Tls);
+    sim.invite(&bob, ALICE);
+    let invite = sim.expect(&gone, "INVITE");
+    sim.ring(&bob, &gone, &invite);
+    sim.close(&gone);
+    sim.advance(Duration::from_secs(31));
+    sim.nothing_else();
+    sim.advance(Duration::from_secs(1));
+    sim.expect(&bob, "480");
+    sim.nothing_else();
+    sim.advance(Duration::from_secs(120));
+    assert!(sim.kinds(&bob).iter().all(|kind| kind == "480"));
+    assert!(sim.is_idle());
+}
+
+#[test]
+fn others_ring_on_when_one_is_given_up() {
+    let mut sim = Sim::new();
+    let bob = sim.registered("bob");
+    let (gone, other) = (
+        sim.registered_over("alice", Transport::Tls),
+        sim.registered_over("alice", Transport::Tls),
+    );
+    sim.invite(&bob, ALICE);
+    for phone in [&gone, &other] {
+        let invite = sim.expect(phone, "INVITE");
+        sim.ring(&bob, phone, &invite);
+    }
+    sim.close(&gone);
+    sim.advance(Duration::from_secs(60));
+    sim.nothing_else();
+    // Who rings no longer than that is heard again before: nobody waits for them.
+    sim.advance(Duration::from_secs(130));
+    assert_eq!(sim.kinds(&other), ["CANCEL"]);
+}
