@@ -56,8 +56,7 @@ pub struct Connection<O> {
 struct Peer {
     transport: Transport,
     remote: SocketAddr,
-    /// What its certificate was checked for. A connection that was accepted has no such name, and a message for a name
-    /// is never written to it.
+    /// What its certificate was checked for; its address, where that is no name.
     server_name: Option<Arc<str>>,
 }
 
@@ -185,9 +184,13 @@ impl<O: Copy> Connections<O> {
             server_name: None,
         };
         let connection = self.enter(peer.clone(), local, Some(source));
-        self.by_peer.with(&peer, |peers| {
-            peers.insert(peer.clone(), Arc::clone(&connection));
-        });
+        // RFC 5923 §9: who has connected with TLS has not proved who they are, so that nothing is written to them but over
+        // their flow. `alias` changes nothing about that.
+        if !transport.is_secure() {
+            self.by_peer.with(&peer, |peers| {
+                peers.insert(peer.clone(), Arc::clone(&connection));
+            });
+        }
         Ok(connection)
     }
 

@@ -78,16 +78,30 @@ fn a_hop_uses_the_connection_of_its_name() {
 }
 
 #[test]
-fn an_accepted_connection_is_used_for_its_very_address_and_for_no_name() {
+fn an_accepted_connection_is_used_for_its_very_address() {
     let table = connections(10, 10);
-    let accepted = accept(&table, "192.0.2.1:5061").unwrap();
-    assert_eq!(id(table.to_hop(&hop(Transport::Tls, None))), (false, accepted.id()));
-    assert!(id(table.to_hop(&hop(Transport::Tls, Some("a.example")))).0);
+    let local = "192.0.2.100:5060".parse().unwrap();
+    let remote = hop(Transport::Tcp, None).remote;
+    let accepted = table.accept(Transport::Tcp, local, remote).unwrap();
+    assert_eq!(id(table.to_hop(&hop(Transport::Tcp, None))), (false, accepted.id()));
     accepted.close();
-    let (is_new, outgoing) = id(table.to_hop(&hop(Transport::Tls, None)));
+    let (is_new, outgoing) = id(table.to_hop(&hop(Transport::Tcp, None)));
     assert!(is_new);
     table.remove(&accepted, &mut Vec::new());
-    assert_eq!(id(table.to_hop(&hop(Transport::Tls, None))), (false, outgoing));
+    assert_eq!(id(table.to_hop(&hop(Transport::Tcp, None))), (false, outgoing));
+}
+
+#[test]
+fn one_accepted_with_tls_is_used_for_no_hop() {
+    let table = connections(10, 10);
+    let remote = hop(Transport::Tls, None).remote;
+    let accepted = accept(&table, &remote.to_string()).unwrap();
+    for name in [None, Some("a.example")] {
+        let (is_new, outgoing) = id(table.to_hop(&hop(Transport::Tls, name)));
+        assert!(is_new && outgoing != accepted.id());
+    }
+    // Its own flow leads to it.
+    table.push(accepted.id(), Bytes::from_static(b"x"), None).unwrap();
 }
 
 #[test]
