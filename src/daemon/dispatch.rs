@@ -93,7 +93,15 @@ impl Dispatch {
         // Nobody keeps or publishes bindings yet.
         let mut changes = Vec::new();
         let location = &self.node.shared.location;
-        location.close_connection(connection, now, CLOSED_PER_TURN, &mut changes)
+        let is_more = location.close_connection(connection, now, CLOSED_PER_TURN, &mut changes);
+        if !changes.is_empty() {
+            debug!(
+                connection = connection.0,
+                addresses = changes.len(),
+                "suspended what was bound over it"
+            );
+        }
+        is_more
     }
 
     /// Runs shards and sends what they say until nothing is left to do.

@@ -1,7 +1,6 @@
 //! In front of another registrar (RFC 5626 §5, RFC 3327 §5, RFC 3608 §5): the flows of phones are kept here, and tokens in
 //! Path lead back to them.
 
-use ringbinder::sip::domain::Domains;
 use ringbinder::sip::edge::{Edge, Edges};
 use ringbinder::sip::hop::{ConnectionId, Transport};
 
@@ -13,7 +12,7 @@ const FLOW: &str = ";+sip.instance=\"<urn:uuid:1>\";reg-id=1";
 /// The edge of example.net, whose registrar is a TCP server at 203.0.113.50.
 fn world() -> (Sim, Phone) {
     let mut sim = Sim::with_settings(|settings| {
-        let domains = std::mem::replace(&mut settings.domains, Domains::default());
+        let domains = std::mem::take(&mut settings.domains);
         settings.domains = domains.with_edges(Edges::new(vec![Edge {
             names: vec!["example.net".into()],
             registrar: "<sip:203.0.113.50;transport=tcp;lr>".into(),

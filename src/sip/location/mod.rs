@@ -447,6 +447,37 @@ mod tests {
     }
 
     #[test]
+    fn a_trunk_of_many_addresses_is_suspended_in_bounded_turns() {
+        let (location, start) = location();
+        let trunk = Flow {
+            transport: Transport::Tls,
+            connection: Some(ConnectionId(7)),
+            ..flow()
+        };
+        for number in 0..10_000 {
+            let aor = aor(format!("line{number}@example.com").as_bytes());
+            put_over(&location, &aor, start, "a", &[(&uri(0), 3600)], &trunk).unwrap();
+        }
+        put(&location, start, "a", &[(&uri(0), 3600)]).unwrap();
+        assert_eq!(location.connected(), 10_000);
+
+        let (mut changes, mut turns) = (Vec::new(), 1);
+        while location.close_connection(ConnectionId(7), start, 256, &mut changes) {
+            assert_eq!(changes.len(), turns * 256);
+            turns += 1;
+        }
+        assert_eq!((turns, changes.len(), location.connected()), (40, 10_000, 0));
+        let mut suspended = 0;
+        for number in 0..10_000 {
+            let aor = aor(format!("line{number}@example.com").as_bytes());
+            location.lookup(&aor, start, &mut |binding| {
+                suspended += usize::from(binding.is_suspended())
+            });
+        }
+        assert_eq!(suspended, 10_000);
+    }
+
+    #[test]
     fn threads_together_keep_the_limit() {
         let (location, start) = location();
         std::thread::scope(|scope| {
@@ -492,6 +523,17 @@ mod tests {
         call_id: &str,
         contacts: &[(&str, u64)],
     ) -> Result<Option<Change>, Refused> {
+        put_over(location, aor, now, call_id, contacts, &flow())
+    }
+
+    fn put_over(
+        location: &Location,
+        aor: &AddressOfRecord,
+        now: Instant,
+        call_id: &str,
+        contacts: &[(&str, u64)],
+        flow: &Flow,
+    ) -> Result<Option<Change>, Refused> {
         let contacts: Vec<ContactUpdate<'_>> = contacts
             .iter()
             .map(|(uri, secs)| ContactUpdate {
@@ -507,7 +549,7 @@ mod tests {
             call_id: call_id.as_bytes(),
             cseq: 1,
             nonce_count: 1,
-            flow: &flow(),
+            flow,
             path: b"",
             max_contacts: 10,
             overflow: Overflow::Reject,

@@ -104,7 +104,7 @@ impl Known {
     /// All connections here are TLS, where nothing but the flow leads to the phone.
     fn after(&self, cause: Cause) -> Standing {
         match cause {
-            Cause::FlowClosed | Cause::SendFailed if self.flow % 2 == 0 => Standing::Doubtful(cause),
+            Cause::FlowClosed | Cause::SendFailed if self.flow.is_multiple_of(2) => Standing::Doubtful(cause),
             _ => Standing::Suspended(cause),
         }
     }
@@ -112,7 +112,8 @@ impl Known {
     fn set(&mut self, standing: Standing, now_ms: u64) {
         let stays = matches!(
             (self.standing, standing),
-            (Standing::Suspended(_), Standing::Suspended(_))
+            (Standing::Suspended(_), Standing::Suspended(_) | Standing::Doubtful(_))
+                | (Standing::Doubtful(_), Standing::Doubtful(_))
         );
         if self.is_live(now_ms) && !stays && self.standing != standing {
             self.standing = standing;

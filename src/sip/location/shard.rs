@@ -132,10 +132,13 @@ impl Shard {
             let standing = decide(binding)?;
             let counted = u16::from(binding.is_live(now));
             match (binding.standing(), standing) {
-                (Standing::Suspended(_), Standing::Reachable | Standing::Doubtful(_)) => counts.resumed += counted,
+                (Standing::Suspended(_), Standing::Reachable) => counts.resumed += counted,
                 (Standing::Reachable | Standing::Doubtful(_), Standing::Suspended(_)) => counts.suspended += counted,
-                (Standing::Suspended(_), Standing::Suspended(_)) => return None,
-                (Standing::Reachable | Standing::Doubtful(_), Standing::Reachable | Standing::Doubtful(_)) => {}
+                // Since when it is so does not change by being found again, nor does a lesser failure bring it back.
+                (Standing::Suspended(_), Standing::Suspended(_) | Standing::Doubtful(_))
+                | (Standing::Doubtful(_), Standing::Doubtful(_))
+                | (Standing::Reachable, Standing::Reachable) => return None,
+                (Standing::Reachable, Standing::Doubtful(_)) | (Standing::Doubtful(_), Standing::Reachable) => {}
             }
             Some(standing)
         });

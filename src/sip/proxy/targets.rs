@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::sip::domain::{Domain, ForkOrder};
 use crate::sip::hop::{Flow, Target};
-use crate::sip::location::{AddressOfRecord, Binding, Cause, Change, Location, Which};
+use crate::sip::location::{AddressOfRecord, Binding, Cause, Change, Location, Standing, Which};
 use crate::sip::message::Message;
 use crate::sip::message::uri::Uri;
 use crate::sip::shared::Shared;
@@ -262,7 +262,7 @@ pub fn present_flow(location: &Location, aor: &AddressOfRecord, uri: &[u8], now:
     let parsed = Uri::parse(uri).ok()?;
     let mut found = None;
     location.lookup(aor, now, &mut |binding| {
-        let is_it = !binding.is_suspended()
+        let is_it = binding.standing() == Standing::Reachable
             && binding.path().is_empty()
             && (binding.contact_uri() == uri
                 || Uri::parse(binding.contact_uri()).is_ok_and(|contact| contact.equivalent(&parsed)));
