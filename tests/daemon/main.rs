@@ -5,6 +5,7 @@
 mod addresses;
 mod baresip;
 mod calls;
+mod certificates;
 mod flows;
 mod fork;
 mod in_dialog;

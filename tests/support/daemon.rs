@@ -25,6 +25,8 @@ pub struct Configuration {
     domain: String,
     aliases: Vec<String>,
     extra: String,
+    tls: String,
+    files: Vec<(String, String)>,
     probe: SocketAddr,
 }
 
@@ -45,6 +47,8 @@ impl Configuration {
             domain: String::new(),
             aliases: vec![host(ip)],
             extra: String::new(),
+            tls: String::new(),
+            files: Vec::new(),
             probe: address,
         }
     }
@@ -79,6 +83,18 @@ impl Configuration {
         self
     }
 
+    /// A line for the `[[listen]]` tables of TLS.
+    pub fn tls_key(mut self, line: &str) -> Configuration {
+        writeln!(self.tls, "{line}").unwrap();
+        self
+    }
+
+    /// A file beside the configuration.
+    pub fn file(mut self, name: &str, text: &str) -> Configuration {
+        self.files.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
     /// Further tables.
     pub fn table(mut self, text: &str) -> Configuration {
         writeln!(self.extra, "{text}").unwrap();
@@ -102,7 +118,7 @@ impl Configuration {
             write!(text, "\n[[listen]]\ntransport = {transport:?}\nbind = \"{address}\"\n").unwrap();
             if *transport == "tls" {
                 let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
-                writeln!(text, "cert = {cert:?}\nkey = {key:?}").unwrap();
+                writeln!(text, "cert = {cert:?}\nkey = {key:?}\n{}", self.tls).unwrap();
             }
         }
         let (name, aliases) = (&self.name, &self.aliases);
@@ -136,6 +152,9 @@ impl Daemon {
     pub fn start(configuration: Configuration) -> Daemon {
         let folder = Folder::new();
         self_signed(&folder);
+        for (name, text) in &configuration.files {
+            folder.write(name, text);
+        }
         folder.write(CONFIG, &configuration.text(&folder));
         Daemon {
             program: run(&folder, configuration.probe),
@@ -164,6 +183,11 @@ impl Daemon {
     /// Where it listens for TLS.
     pub fn tls_address(&self) -> SocketAddr {
         SocketAddr::new(self.ip, self.port + 1)
+    }
+
+    /// Sends it this signal.
+    pub fn signal(&self, name: &str) {
+        self.program.signal(name);
     }
 
     /// What it has logged.

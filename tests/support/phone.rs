@@ -143,6 +143,15 @@ impl Phone {
     /// Calls `uri` with credentials and returns the final answer, or `None` when it rings at somebody first: whoever that
     /// is has got the INVITE.
     pub fn try_call(&self, uri: &str) -> Option<u16> {
+        self.start_call(uri);
+        let answer = self.answer("INVITE");
+        let status = answer.status().filter(|status| *status >= 300)?;
+        self.acknowledge(&answer, uri);
+        Some(status)
+    }
+
+    /// Calls `uri` with credentials, and waits for nothing after the challenge.
+    pub fn start_call(&self, uri: &str) {
         let call_id = format!("try-{}-{}", self.address(), self.fresh());
         let from = format!("<{}>;tag=caller{}", self.aor(), self.address().port());
         let headers = |cseq: u32, further: &str| {
@@ -156,10 +165,6 @@ impl Phone {
         self.acknowledge(&challenge, uri);
         let credentials = self.credentials(&challenge, "INVITE", uri);
         self.request("INVITE", uri, &headers(self.fresh(), &credentials));
-        let answer = self.answer("INVITE");
-        let status = answer.status().filter(|status| *status >= 300)?;
-        self.acknowledge(&answer, uri);
-        Some(status)
     }
 
     /// The ACK to an answer that is no 2xx.

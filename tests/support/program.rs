@@ -55,11 +55,16 @@ impl Program {
 
     /// Asks it to end (SIGTERM).
     pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends it this signal.
+    pub fn signal(&self, name: &str) {
         let sent = Command::new("kill")
-            .arg("-TERM")
+            .arg(format!("-{name}"))
             .arg(self.child.id().to_string())
             .status();
-        assert!(sent.unwrap().success(), "{} is not there to be ended", self.name);
+        assert!(sent.unwrap().success(), "{} is not there for SIG{name}", self.name);
     }
 
     /// Its process id.
