@@ -72,6 +72,8 @@ reasons! {
         "Remove a phone, raise max_contacts, or set overflow to another policy.";
     BadContact = "malformed-contact", 400 "Bad Request", "a Contact or its expiry cannot be used",
         "The Contact must be a SIP URI of at most 2,048 bytes; \"*\" stands alone and with Expires: 0.";
+    UnprotectedContact = "unprotected-contact", 400 "Bad Request", "a sips Contact came over an unprotected connection",
+        "Register a sips: Contact over TLS, or a sip: one (RFC 5630).";
     OutOfOrder = "out-of-order", 400 "Bad Request", "the CSeq is not higher than that of the stored binding",
         "Normal when requests overtake each other; otherwise the phone reuses its Call-ID without counting on.";
     PathNotSupported = "path-not-supported", 420 "Bad Extension", "a Path came without Supported: path",
@@ -107,6 +109,9 @@ reasons! {
         "Check the address that is called.";
     NoBinding = "no-binding", 480 "Temporarily Unavailable", "no phone can be reached for this address now",
         "Look whether the phone is registered and its connection alive.";
+    NoSecureBinding = "no-secure-binding", 480 "Temporarily Unavailable",
+        "no phone with a sips Contact on a protected connection can be reached for this address now",
+        "Call the sip: address, or let the phone register a sips: Contact over TLS (RFC 5630).";
     FlowFailed = "flow-failed", 430 "Flow Failed", "the connection to the other side is gone",
         "Normal when a phone has lost its connection: it is reached again when it has registered again.";
     MethodNotServed = "method-not-served", 405 "Method Not Allowed", "no event package is served here",

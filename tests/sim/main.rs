@@ -13,4 +13,5 @@ mod rfc3608_service_route;
 mod rfc5393_loops;
 mod rfc5626_edge;
 mod rfc5626_outbound;
+mod rfc5630_sips;
 mod support;

@@ -278,7 +278,9 @@ fn recurse(engine: &Engine, context: &mut ResponseContext, response: &Message, n
         }
         let mut found = Candidates::default();
         match AddressOfRecord::new(&uri, &shared.settings.domains) {
-            Some((aor, domain)) => targets::add_bindings(&mut found, &shared.location, &aor, domain, None, now),
+            Some((aor, domain)) => {
+                targets::add_bindings(&mut found, &shared.location, &aor, domain, uri.scheme, None, now)
+            }
             None if shared.settings.names_us(&uri) => continue,
             None => found.add(uri.bytes, &[], Way::Resolve, 0),
         }

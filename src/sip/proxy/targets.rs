@@ -8,7 +8,7 @@ use crate::sip::domain::{Domain, ForkOrder};
 use crate::sip::hop::{Flow, Target};
 use crate::sip::location::{AddressOfRecord, Binding, Cause, Change, Location, Standing, Which};
 use crate::sip::message::Message;
-use crate::sip::message::uri::Uri;
+use crate::sip::message::uri::{Scheme, Uri};
 use crate::sip::shared::Shared;
 
 /// Somebody to be tried. Its texts are in the [`Candidates`] that it is one of.
@@ -148,13 +148,15 @@ const LIST_KEPT: usize = 32;
 
 /// Adds the bindings of `aor` that are not suspended to `candidates`, in groups by q when `domain` rings that way. Of
 /// several flows of one instance the one with the highest q, else the latest, is a candidate, and the others are tried
-/// when it fails (RFC 5626 §7). `except` is the flow of a caller who calls their own AOR, to whom the request does not go
-/// back.
+/// when it fails (RFC 5626 §7). `scheme` is that of the Request-URI: a `sips` one reaches `sips` Contacts over protected
+/// flows only, and to a `sip` one the scheme of a `sips` Contact is changed (RFC 5630 §4, §5.4). `except` is the flow of
+/// a caller who calls their own AOR, to whom the request does not go back.
 pub fn add_bindings(
     candidates: &mut Candidates,
     location: &Location,
     aor: &AddressOfRecord,
     domain: &Domain,
+    scheme: Scheme,
     except: Option<&Flow>,
     now: Instant,
 ) {
@@ -165,6 +167,11 @@ pub fn add_bindings(
             return;
         }
         let flow = binding.flow();
+        let contact = binding.contact_uri();
+        let is_sips = contact.len() > SIPS.len() && contact[..SIPS.len()].eq_ignore_ascii_case(SIPS);
+        if scheme == Scheme::Sips && !(is_sips && flow.transport.is_secure()) {
+            return;
+        }
         let is_callers = except == Some(&flow);
         let instance = binding.is_outbound().then(|| instances.find(binding, is_callers));
         if is_callers {
@@ -179,7 +186,10 @@ pub fn add_bindings(
             ForkOrder::Parallel => 0,
             ForkOrder::Priority => binding.q(),
         };
-        let mut candidate = candidates.write(binding.contact_uri(), path, way, group);
+        let mut candidate = match is_sips && scheme != Scheme::Sips {
+            true => candidates.write(&[b"sip:", &contact[SIPS.len()..]].concat(), path, way, group),
+            false => candidates.write(contact, path, way, group),
+        };
         candidate.instance = instance.flatten();
         candidates.list.push(candidate);
     });
@@ -190,6 +200,8 @@ pub fn add_bindings(
         candidates.list[first..].sort_by_key(|candidate| std::cmp::Reverse(candidate.group));
     }
 }
+
+const SIPS: &[u8] = b"sips:";
 
 /// The instances of an AOR and their flows.
 #[derive(Default)]

@@ -82,6 +82,16 @@ impl<'a> ContactList<'a> {
         }
     }
 
+    /// Whether one of them, not to be removed, has a `sips` URI.
+    pub(super) fn has_sips(&self) -> bool {
+        match self {
+            ContactList::Nothing | ContactList::Everything => false,
+            ContactList::Each { contacts, .. } => contacts
+                .iter()
+                .any(|contact| contact.uri.scheme == Scheme::Sips && contact.granted_secs > 0),
+        }
+    }
+
     /// Whether one of them makes or refreshes a binding by instance and reg-id.
     pub(super) fn has_reg_id(&self) -> bool {
         match self {

@@ -62,6 +62,10 @@ impl Registrar<'_> {
         let settings = &registrant.domain.registrar;
         let list = ContactList::read(request, settings)?;
         let path = read_path(request)?;
+        // RFC 5630 §5.2: behind a Path the way to the phone is its edge's business.
+        if path.is_empty() && !flow.transport.is_secure() && list.has_sips() {
+            return Err(Reason::UnprotectedContact.into());
+        }
         let outbound = outbound::negotiate(request, &list, flow)?;
         // RFC 3327 §5.3: who does not say that they know Path does not get it back.
         let told_path = match path.is_empty() || outbound::supports(request, outbound::PATH) {

@@ -4,7 +4,7 @@ use super::{Prepared, Refused, Server};
 use crate::sip::location::AddressOfRecord;
 use crate::sip::message::Message;
 use crate::sip::message::method::Method;
-use crate::sip::message::uri::Uri;
+use crate::sip::message::uri::{Scheme, Uri};
 use crate::sip::proxy::authorization::{Caller, Presented, authorize};
 use crate::sip::proxy::forwarding::{Recorded, Template};
 use crate::sip::proxy::routing::{self, Routing};
@@ -138,14 +138,16 @@ impl Server {
             let own = !has_to_tag && self.is_from(request, &aor);
             let except = own.then_some(&prepared.flow);
             let candidates = &mut self.proxy.candidates;
-            targets::add_bindings(candidates, &shared.location, &aor, domain, except, now);
+            targets::add_bindings(candidates, &shared.location, &aor, domain, uri.scheme, except, now);
         }
         if self.proxy.candidates.list().is_empty() {
             let is_known = uri
                 .user_unescaped()
                 .is_some_and(|user| domain.users.find(&user).is_some());
             // To strangers unknown and offline look the same.
-            let reason = if is_known || !caller.is_authenticated {
+            let reason = if uri.scheme == Scheme::Sips && is_known && caller.is_authenticated {
+                Reason::NoSecureBinding
+            } else if is_known || !caller.is_authenticated {
                 Reason::NoBinding
             } else {
                 Reason::UnknownUser

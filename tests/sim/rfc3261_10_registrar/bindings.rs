@@ -82,7 +82,7 @@ fn a_folded_contact_is_understood_and_listed_on_one_line() {
 #[test]
 fn equivalent_uris_are_the_same_binding() {
     let mut sim = Sim::new();
-    let alice = sim.phone("alice");
+    let alice = sim.phone_over("alice", Transport::Tls);
     for (first, second, count) in [
         ("sip:alice@PC33.example.net", "sip:%61lice@pc33.EXAMPLE.net", 1),
         (

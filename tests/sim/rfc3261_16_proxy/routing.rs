@@ -313,7 +313,9 @@ fn requests_that_make_no_dialog_are_not_recorded() {
 fn sips_is_recorded_as_sips() {
     let mut sim = Sim::new();
     let alice = sim.registered_over("alice", Transport::Tls);
-    let bob = sim.registered_over("bob", Transport::Tls);
+    let mut bob = sim.phone_over("bob", Transport::Tls);
+    bob.contact = bob.contact.replacen("sip:", "sips:", 1);
+    sim.register(&bob);
     sim.invite(&alice, "sips:bob@example.com");
     let invite = sim.expect(&bob, "INVITE");
     let [ours] = invite.values("Record-Route")[..] else {
