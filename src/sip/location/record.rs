@@ -359,6 +359,18 @@ impl Record {
         })
     }
 
+    /// Whether one of its bindings was made over a stream.
+    pub(super) fn is_over_streams(&self) -> bool {
+        let mut rest = &self.0[self.first_binding()..];
+        while let Some(flags) = rest.get(FLAGS) {
+            if flags & HAS_CONNECTION != 0 {
+                return true;
+            }
+            rest = &rest[usize::from(u16::from_le_bytes(read(rest, LENGTH)))..];
+        }
+        false
+    }
+
     /// Reads some of each line of the cache that it takes.
     pub(super) fn touch(&self) {
         std::hint::black_box(self.0.iter().step_by(CACHE_LINE).fold(0, |sum, byte| sum ^ byte));

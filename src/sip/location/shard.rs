@@ -202,15 +202,19 @@ impl Shard {
     fn expire_entry(&mut self, due: Due, common: &Common, now: Moment) -> u16 {
         let Entry { hash, record, .. } = &mut self.entries[due.entry];
         let before = record.count();
-        let held = connections(record, common);
+        let is_indexed = record.is_over_streams();
         let Some((survivors, next)) = survivors(record, common, now) else {
-            common.reindex(*hash, &held, &[]);
+            if is_indexed {
+                common.reindex(*hash, &connections(record, common), &[]);
+            }
             record.clear();
             return before as u16;
         };
         if let Some(survivors) = survivors {
+            if is_indexed {
+                common.reindex(*hash, &connections(record, common), &connections(&survivors, common));
+            }
             *record = survivors;
-            common.reindex(*hash, &held, &connections(record, common));
         }
         let expired = before - record.count();
         self.rearm(due.entry, next);
@@ -320,6 +324,9 @@ impl Shard {
 /// The connections that bindings of a record depend on, each once.
 fn connections(record: &Record, common: &Common) -> SmallVec<[ConnectionId; 2]> {
     let mut found = SmallVec::new();
+    if !record.is_over_streams() {
+        return found;
+    }
     for connection in record
         .bindings(common.epoch)
         .filter_map(|binding| binding.held_connection())
