@@ -5,6 +5,7 @@ mod support;
 
 use std::process::{Command, ExitCode};
 
+use ringbinder::sip::hop::Transport;
 use support::location::Bindings;
 
 // The allocator of the program.
@@ -17,18 +18,28 @@ struct Load {
     aors: usize,
     contacts: usize,
     most: usize,
+    over: Transport,
 }
 
-const LOADS: [Load; 2] = [
+const LOADS: [Load; 3] = [
     Load {
         aors: 1_000_000,
         contacts: 1,
         most: 300,
+        over: Transport::Udp,
+    },
+    // Each over a connection of its own, which leads back to it.
+    Load {
+        aors: 1_000_000,
+        contacts: 1,
+        most: 300,
+        over: Transport::Tls,
     },
     Load {
         aors: 100_000,
         contacts: 10,
         most: 200,
+        over: Transport::Udp,
     },
 ];
 
@@ -57,16 +68,17 @@ fn measure(load: &Load) -> ExitCode {
     // What is made once is not the bindings'.
     let first = Bindings::new(1, 1);
     let before = resident();
-    let bindings = Bindings::new(load.aors, load.contacts);
+    let bindings = Bindings::over(load.over, load.aors, load.contacts);
     let grown = resident().saturating_sub(before);
     drop(first);
     drop(bindings);
     let each = grown / (load.aors * load.contacts);
     let is_over = each > load.most;
     println!(
-        "{} AORs with {} contacts each: resident set grew by {:.1} MB, {each} bytes a binding, at most {}{}",
+        "{} AORs with {} contacts each over {}: resident set grew by {:.1} MB, {each} bytes a binding, at most {}{}",
         load.aors,
         load.contacts,
+        load.over,
         grown as f64 / 1e6,
         load.most,
         if is_over { ": too much" } else { "" }

@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use ringbinder::sip::domain::{Domain, Domains, ForkOrder, UriCalling};
+use ringbinder::sip::hop::{ConnectionId, Flow, Transport};
 use ringbinder::sip::location::{AddressOfRecord, Change, ContactUpdate, Contacts, Location, Overflow, Update};
 use ringbinder::sip::message::address::Parameters;
 use ringbinder::sip::message::uri::Uri;
@@ -29,16 +30,24 @@ pub struct Bindings {
     /// When it began.
     pub start: Instant,
     domains: Domains,
+    /// What they are made over; on a stream each AOR has a connection of its own.
+    transport: Transport,
 }
 
 impl Bindings {
     /// `aors` AORs with `contacts` contacts each.
     pub fn new(aors: usize, contacts: usize) -> Bindings {
+        Bindings::over(Transport::Udp, aors, contacts)
+    }
+
+    /// The same, over `transport`.
+    pub fn over(transport: Transport, aors: usize, contacts: usize) -> Bindings {
         let start = Instant::now();
         let bindings = Bindings {
             location: Location::new([3; 16], start),
             start,
             domains: domains(),
+            transport,
         };
         for number in 0..aors {
             for contact in 0..contacts {
@@ -72,7 +81,11 @@ impl Bindings {
             call_id: &number.to_ne_bytes(),
             cseq,
             nonce_count: cseq,
-            flow: &flow(number % 1_000),
+            flow: &Flow {
+                transport: self.transport,
+                connection: self.transport.is_reliable().then_some(ConnectionId(number as u64)),
+                ..flow(number % 1_000)
+            },
             path: b"",
             max_contacts: 10,
             overflow: Overflow::Reject,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::phone::Phone;
+use crate::support::phone::{Phone, uri_of};
 use crate::support::place::wait_for;
 use crate::support::stream_phone::StreamPhone;
 use crate::support::{Configuration, Daemon};
@@ -127,4 +127,36 @@ fn through_an_edge_the_registrar_reaches_the_flow_and_hears_when_it_is_gone() {
     rings(&bob, &mut alice);
     edge.stop();
     registrar.stop();
+}
+
+#[test]
+fn within_a_call_a_phone_is_reached_over_its_new_connection() {
+    let server = Daemon::start(Configuration::new());
+    let bob = Phone::new("bob", server.ip(), server.address());
+    let mut alice = StreamPhone::tls("alice", &server);
+    alice.register(FLOW);
+    let (answer, dialog) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let invite = alice.await_request("INVITE");
+            alice.reply(&invite, "200 OK");
+        });
+        bob.invite(ALICE)
+    });
+    assert_eq!(answer.status(), Some(200));
+    let contact = alice.contact();
+    bob.request("ACK", uri_of(&contact), &dialog.headers(2, "ACK"));
+    alice.await_request("ACK");
+
+    let mut again = StreamPhone::tls("alice", &server).at_the_place_of(&alice);
+    alice.kill();
+    until_answered(&bob, 480);
+    bob.request("INFO", uri_of(&contact), &dialog.headers(3, "INFO"));
+    assert_eq!(bob.answer("INFO").status(), Some(430));
+    again.register(FLOW);
+    bob.request("BYE", uri_of(&contact), &dialog.headers(4, "BYE"));
+    let bye = again.await_request("BYE");
+    assert_eq!(bye.uri(), uri_of(&contact));
+    again.reply(&bye, "200 OK");
+    assert_eq!(bob.answer("BYE").status(), Some(200));
+    server.stop();
 }

@@ -140,18 +140,31 @@ impl Phone {
         })
     }
 
-    /// Calls `uri` with credentials and returns the final answer, or `None` when it rings at somebody first: whoever that
-    /// is has got the INVITE.
+    /// Calls `uri` with credentials and returns the status of the final answer, or `None` when it is a 2xx.
     pub fn try_call(&self, uri: &str) -> Option<u16> {
-        self.start_call(uri);
-        let answer = self.answer("INVITE");
+        let (answer, _) = self.invite(uri);
         let status = answer.status().filter(|status| *status >= 300)?;
         self.acknowledge(&answer, uri);
         Some(status)
     }
 
-    /// Calls `uri` with credentials, and waits for nothing after the challenge.
-    pub fn start_call(&self, uri: &str) {
+    /// Calls `uri` with credentials; returns the final answer, and the dialog that it makes if it is a 2xx. The ACK is still
+    /// to be sent.
+    pub fn invite(&self, uri: &str) -> (Received, Dialog) {
+        let mut dialog = self.start_call(uri);
+        let answer = loop {
+            let answer = self.answer("INVITE");
+            if answer.status() >= Some(200) {
+                break answer;
+            }
+        };
+        dialog.callee = answer.header("To").to_owned();
+        dialog.routes = answer.headers("Record-Route").map(str::to_owned).collect();
+        (answer, dialog)
+    }
+
+    /// Calls `uri` with credentials, and waits for nothing after the challenge. What is returned is no dialog yet.
+    pub fn start_call(&self, uri: &str) -> Dialog {
         let call_id = format!("try-{}-{}", self.address(), self.fresh());
         let from = format!("<{}>;tag=caller{}", self.aor(), self.address().port());
         let headers = |cseq: u32, further: &str| {
@@ -165,6 +178,13 @@ impl Phone {
         self.acknowledge(&challenge, uri);
         let credentials = self.credentials(&challenge, "INVITE", uri);
         self.request("INVITE", uri, &headers(self.fresh(), &credentials));
+        Dialog {
+            call_id,
+            caller: from,
+            callee: String::new(),
+            routes: Vec::new(),
+            invite: challenge,
+        }
     }
 
     /// The ACK to an answer that is no 2xx.

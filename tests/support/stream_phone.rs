@@ -22,6 +22,8 @@ pub struct StreamPhone {
     user: String,
     transport: &'static str,
     counter: u32,
+    /// What its Contact says of where it is, which nobody can connect to.
+    place: String,
     /// What has been read beyond the last message.
     rest: Vec<u8>,
 }
@@ -48,8 +50,10 @@ impl StreamPhone {
     }
 
     fn new(user: &str, transport: &'static str, stream: Box<dyn Stream>, socket: TcpStream) -> StreamPhone {
+        let place = format!("192.0.2.77:{}", socket.local_addr().unwrap().port());
         StreamPhone {
             stream,
+            place,
             socket,
             user: user.to_owned(),
             transport,
@@ -65,8 +69,13 @@ impl StreamPhone {
 
     /// Its Contact: an address that nobody can connect to.
     pub fn contact(&self) -> String {
-        let port = self.socket.local_addr().unwrap().port();
-        format!("<sip:{}@192.0.2.77:{port};transport={}>", self.user, self.transport)
+        format!("<sip:{}@{};transport={}>", self.user, self.place, self.transport)
+    }
+
+    /// Has the Contact that `other` has, as a phone that connects anew and says the same of itself.
+    pub fn at_the_place_of(mut self, other: &StreamPhone) -> StreamPhone {
+        self.place.clone_from(&other.place);
+        self
     }
 
     /// Speaks for another user from now on, over the same connection.
