@@ -68,6 +68,8 @@ pub struct Listen {
     pub client_certificates: Key<ClientCertificates>,
     /// The roots of theirs, PEM.
     pub client_ca: Key<String>,
+    /// The origins that pages may have.
+    pub origins: Key<Vec<Spanned<String>>>,
 }
 
 /// Whether clients are asked for a certificate.
@@ -193,6 +195,8 @@ pub struct Limits {
     pub handshake_secs: Key<Number>,
     /// How long a connection may be silent.
     pub idle_secs: Key<Number>,
+    /// The silence after which a WebSocket client is asked.
+    pub ping_secs: Key<Number>,
     /// Transactions in all.
     pub transactions: Key<Number>,
 }

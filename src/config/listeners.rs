@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
+use std::sync::Arc;
 
 use toml::Spanned;
 
@@ -23,6 +24,8 @@ pub struct Listener {
     pub certificate: Option<CertificateFiles>,
     /// Whether its clients are asked for theirs.
     pub clients: ClientCertificates,
+    /// The origins that pages may have; none: any.
+    pub origins: Arc<[Box<str>]>,
 }
 
 /// The listeners of the file; what is wrong goes to the report. `names` are the served domains and their aliases.
@@ -63,6 +66,7 @@ fn listener(entry: &Spanned<Listen>, names: &[&str], report: &mut Report) -> Opt
         advertise,
         certificate,
         clients: super::tls::clients(entry, transport?, report),
+        origins: origins(listen, transport?, report),
     };
     Some((listener, span))
 }
@@ -70,19 +74,20 @@ fn listener(entry: &Spanned<Listen>, names: &[&str], report: &mut Report) -> Opt
 fn transport(entry: &Spanned<Listen>, report: &mut Report) -> Option<Transport> {
     let Some(written) = &entry.get_ref().transport else {
         let message = "this [[listen]] has no `transport`";
-        report.missing(Severity::Error, Place::Span(entry.span()), message, "udp, tcp or tls");
+        report.missing(
+            Severity::Error,
+            Place::Span(entry.span()),
+            message,
+            "udp, tcp, tls, ws or wss",
+        );
         return None;
     };
     match written.get_ref() {
         file::Transport::Udp => Some(Transport::Udp),
         file::Transport::Tcp => Some(Transport::Tcp),
         file::Transport::Tls => Some(Transport::Tls),
-        file::Transport::Ws | file::Transport::Wss => {
-            report
-                .error(written.span(), "WebSocket is not served by this version")
-                .help = Some("udp, tcp or tls".to_owned());
-            None
-        }
+        file::Transport::Ws => Some(Transport::Ws),
+        file::Transport::Wss => Some(Transport::Wss),
     }
 }
 
@@ -132,6 +137,30 @@ fn advertise(written: &Spanned<String>, report: &mut Report) -> Option<Box<str>>
         return None;
     };
     Some(advertise.into())
+}
+
+/// The origins that pages may have (RFC 6454 §6.1), as browsers write them.
+fn origins(listen: &Listen, transport: Transport, report: &mut Report) -> Arc<[Box<str>]> {
+    let Some(written) = &listen.origins else {
+        return Arc::default();
+    };
+    if !matches!(transport, Transport::Ws | Transport::Wss) {
+        let message = format!("`origins` has no meaning with transport = \"{transport}\"");
+        report.error(written.span(), message);
+    }
+    for origin in written.get_ref() {
+        let host = origin.get_ref().split_once("://").map(|(_, host)| host);
+        if !host.is_some_and(|host| !host.is_empty() && !host.contains(['/', ' ', '*'])) {
+            report
+                .error(origin.span(), format!("{:?} is no origin of a page", origin.get_ref()))
+                .help = Some("as in \"https://phone.example.com\", without a path".to_owned());
+        }
+    }
+    written
+        .get_ref()
+        .iter()
+        .map(|origin| origin.get_ref().as_str().into())
+        .collect()
 }
 
 fn certificate(

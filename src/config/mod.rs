@@ -23,6 +23,7 @@ pub mod users_file;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -152,6 +153,7 @@ fn settings(file: &File, variables: &[(OsString, OsString)], key: [u8; 16], repo
                     bind: listener.bind,
                     certificate: listener.certificate.clone(),
                     clients: listener.clients.clone(),
+                    origins: Arc::clone(&listener.origins),
                 })
                 .collect(),
             tls: tls::settings(file, report),
@@ -204,6 +206,7 @@ fn connection_limits(limits: &file::Limits, report: &mut Report) -> transport::s
         |key, name, default: Duration| Duration::from_secs(limit(key, name, default.as_secs() as usize, report) as u64);
     let handshake = secs(&limits.handshake_secs, "handshake_secs", default.handshake);
     let idle = secs(&limits.idle_secs, "idle_secs", default.idle);
+    let ping = secs(&limits.ping_secs, "ping_secs", default.ping);
     let connections = limit(&limits.connections, "connections", default.connections, report);
     let per_source = limit(
         &limits.connections_per_source,
@@ -222,6 +225,7 @@ fn connection_limits(limits: &file::Limits, report: &mut Report) -> transport::s
         connections_per_source: per_source,
         handshake,
         idle,
+        ping,
         ..default
     }
 }

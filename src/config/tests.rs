@@ -216,8 +216,16 @@ fn listeners_are_checked() {
             "\"a b\" | `advertise` is neither host nor host:port: \"a b\"",
         ),
         (
-            "[[listen]]\ntransport = \"ws\"\nbind = \"127.0.0.1:1\"",
-            "\"ws\" | WebSocket is not served by this version",
+            "[[listen]]\ntransport = \"ws\"\nbind = \"127.0.0.1:1\"\norigins = [\"phone.example\"]",
+            "\"phone.example\" | \"phone.example\" is no origin of a page",
+        ),
+        (
+            "[[listen]]\ntransport = \"tcp\"\nbind = \"127.0.0.1:1\"\norigins = []",
+            "[] | `origins` has no meaning with transport = \"tcp\"",
+        ),
+        (
+            "[[listen]]\ntransport = \"udp\"\nbind = \"127.0.0.1:1\"\nclient_certificates = \"required\"",
+            "\"required\" | `client_certificates` has no meaning with transport = \"udp\"",
         ),
         (
             "[[listen]]\ntransport = \"udp\"\nbind = \"127.0.0.1:1\"\ncert = \"x\"",
@@ -700,6 +708,7 @@ fn the_defaults_shown_are_the_defaults() {
             "file",
             "identities",
             "ring_timeout",
+            "origins",
         ];
         let tls = text.find("# [[listen]]").unwrap()..text.find("## What holds in every domain").unwrap();
         let edge = text.find("# [[edge]]").unwrap()..text.find("## Those who may authenticate").unwrap();

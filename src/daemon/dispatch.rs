@@ -166,8 +166,9 @@ impl Dispatch {
         trace!(transport = %target.transport(), remote = %target.remote(), bytes = payload.len(), "sending");
         match target.transport() {
             Transport::Udp => self.queue_datagram(scratch, payload, &target, origin),
-            Transport::Tcp | Transport::Tls => self.queue_on_stream(scratch, payload, target, origin),
-            Transport::Ws | Transport::Wss => scratch.unreachable.extend(origin),
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+                self.queue_on_stream(scratch, payload, target, origin);
+            }
         }
     }
 
@@ -207,6 +208,8 @@ impl Dispatch {
                 connection: Some(connection),
                 ..
             }) => self.node.connections.push(connection, payload, origin),
+            // RFC 7118 §6: browsers connect to us; nobody can connect to them.
+            Target::Hop(hop) if matches!(hop.transport, Transport::Ws | Transport::Wss) => Err(Unwritable),
             Target::Hop(hop) => self.queue_to_hop(hop, payload, origin),
         };
         match pushed {

@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -42,17 +42,14 @@ impl Listeners {
         for listener in &settings.listeners {
             match listener.transport {
                 Transport::Udp => listeners.udp.push(udp::open(listener.bind, workers)?),
-                Transport::Tcp => listeners.streams.push(Stream {
+                Transport::Tcp | Transport::Ws => listeners.streams.push(Stream {
                     listening: tcp::open(listener.transport, listener.bind)?,
                     server: None,
                 }),
-                Transport::Tls => listeners.streams.push(Stream {
+                Transport::Tls | Transport::Wss => listeners.streams.push(Stream {
                     server: Some(server_config(listener, settings, &listeners.certificates)?),
                     listening: tcp::open(listener.transport, listener.bind)?,
                 }),
-                Transport::Ws | Transport::Wss => {
-                    bail!("{} {}: WebSocket is not served", listener.transport, listener.bind)
-                }
             }
         }
         for group in &listeners.udp {

@@ -75,8 +75,10 @@ pub struct Counters {
     pub accept_errors: Counter,
     /// Outgoing connections that were not established.
     pub connects_failed: Counter,
-    /// TLS handshakes that failed.
+    /// TLS handshakes, and upgrades to WebSocket, that failed.
     pub handshakes_failed: Counter,
+    /// Requests for an upgrade to WebSocket that were refused.
+    pub upgrades_refused: Counter,
     /// Connections closed because they were idle, or slow to begin or to end a message.
     pub connections_timed_out: Counter,
     /// Connections closed because their peer does not read.

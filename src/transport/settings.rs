@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sip::hop::Transport;
@@ -73,6 +74,22 @@ pub struct Listener {
     pub certificate: Option<CertificateFiles>,
     /// Whether its clients are asked for theirs.
     pub clients: ClientCertificates,
+    /// The origins that pages may have (RFC 6454 §6.1); none: any. Only WebSocket has them.
+    pub origins: Arc<[Box<str>]>,
+}
+
+impl Settings {
+    /// The origins that pages may have whose connections come to `local`.
+    pub fn origins(&self, transport: Transport, local: SocketAddr) -> Arc<[Box<str>]> {
+        let is_of = |listener: &&Listener| {
+            let bind = listener.bind;
+            listener.transport == transport
+                && bind.port() == local.port()
+                && (bind.ip() == local.ip() || bind.ip().is_unspecified())
+        };
+        let listener = self.listeners.iter().find(is_of);
+        listener.map_or_else(Arc::default, |listener| Arc::clone(&listener.origins))
+    }
 }
 
 impl Listener {
@@ -83,6 +100,7 @@ impl Listener {
             bind,
             certificate: None,
             clients: ClientCertificates::Unasked,
+            origins: Arc::default(),
         }
     }
 }
@@ -110,6 +128,8 @@ pub struct Limits {
     pub first_message: Duration,
     /// How long a connection may be silent in both directions.
     pub idle: Duration,
+    /// The silence of a WebSocket client after which it is asked whether it is there.
+    pub ping: Duration,
 }
 
 impl Default for Limits {
@@ -121,6 +141,7 @@ impl Default for Limits {
             first_message: Duration::from_secs(30),
             // A little more than the longest registration: a phone that only refreshes keeps its connection.
             idle: Duration::from_secs(3900),
+            ping: Duration::from_secs(30),
         }
     }
 }

@@ -17,3 +17,4 @@ mod resumption;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "shared with the load tests")]
 mod support;
+mod websocket;

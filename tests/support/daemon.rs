@@ -26,6 +26,7 @@ pub struct Configuration {
     aliases: Vec<String>,
     extra: String,
     tls: String,
+    web: String,
     files: Vec<(String, String)>,
     probe: SocketAddr,
 }
@@ -48,6 +49,7 @@ impl Configuration {
             aliases: vec![host(ip)],
             extra: String::new(),
             tls: String::new(),
+            web: String::new(),
             files: Vec::new(),
             probe: address,
         }
@@ -89,6 +91,12 @@ impl Configuration {
         self
     }
 
+    /// A line for the `[[listen]]` tables of WebSocket, with and without TLS.
+    pub fn web_key(mut self, line: &str) -> Configuration {
+        writeln!(self.web, "{line}").unwrap();
+        self
+    }
+
     /// A file beside the configuration.
     pub fn file(mut self, name: &str, text: &str) -> Configuration {
         self.files.push((name.to_owned(), text.to_owned()));
@@ -116,9 +124,12 @@ impl Configuration {
         let mut text = format!("[server]\nstate_dir = {:?}\n", folder.join("state"));
         for (transport, address) in &self.listeners {
             write!(text, "\n[[listen]]\ntransport = {transport:?}\nbind = \"{address}\"\n").unwrap();
-            if *transport == "tls" {
+            if matches!(*transport, "tls" | "wss") {
                 let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
                 writeln!(text, "cert = {cert:?}\nkey = {key:?}\n{}", self.tls).unwrap();
+            }
+            if matches!(*transport, "ws" | "wss") {
+                text.push_str(&self.web);
             }
         }
         let (name, aliases) = (&self.name, &self.aliases);

@@ -253,8 +253,16 @@ pub const FAMILIES: &[Family] = &[
         name: "ringbinder_tls_handshakes_failed_total",
         kind: Kind::Counter,
         labels: &[],
-        help: "TLS handshakes that failed.",
+        help: "TLS handshakes, and upgrades to WebSocket, that failed or took too long.",
         write: |now, samples| samples.add(&[], now.sum(|counters| &counters.handshakes_failed)),
+    },
+    Family {
+        name: "ringbinder_websocket_upgrades_refused_total",
+        kind: Kind::Counter,
+        labels: &[],
+        help: "Requests for an upgrade to WebSocket that were refused: malformed, without the subprotocol sip, or from a \
+               page of another origin.",
+        write: |now, samples| samples.add(&[], now.sum(|counters| &counters.upgrades_refused)),
     },
     Family {
         name: "ringbinder_certificate_expiry_timestamp_seconds",

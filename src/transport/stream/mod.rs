@@ -3,6 +3,7 @@
 
 mod link;
 mod secure;
+mod websocket;
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
@@ -34,9 +35,10 @@ use super::settings::Settings;
 use super::table::{Connection, Connections};
 use super::tcp::{self, Accepted};
 use super::{Handler, mmsg, tls};
-use crate::sip::hop::Hop;
+use crate::sip::hop::{Flow, Hop, Transport};
 use link::{End, FRAMES_PER_TURN, Link, Rules, Scratch};
 use secure::Secure;
+use websocket::WebSocket;
 
 /// The most events taken from the kernel at once.
 const EVENTS: usize = 256;
@@ -162,14 +164,18 @@ impl<H: Handler> Streams<H> {
         let Some(connection) = entry.connection.take() else {
             return;
         };
-        let limits = &self.settings.message;
+        let (limits, now) = (&self.settings.message, Instant::now());
+        let Flow { transport, local, .. } = connection.flow;
+        let web = matches!(transport, Transport::Ws | Transport::Wss)
+            .then(|| WebSocket::new(self.settings.origins(transport, local), now));
         place.insert(Link::new(
             Arc::clone(&connection),
             stream,
             secure,
+            web,
             is_accepted,
             limits,
-            Instant::now(),
+            now,
         ));
         inner.arm(token, &self.settings);
         drop(inner);
@@ -279,13 +285,23 @@ impl<H: Handler> Streams<H> {
             else {
                 return;
             };
-            let Some(link) = inner.links.get(token) else {
+            let Some(link) = inner.links.get_mut(token) else {
                 inner.deadlines.remove(&(armed, token));
                 continue;
             };
             // Deadlines mostly move away; then the old one finds nothing to do and sets the new one.
+            if link.deadline(rules.settings) <= rules.now && link.ping(rules) {
+                if link.takes_wish_to_write() {
+                    inner.listed.push(token);
+                }
+                inner.arm(token, rules.settings);
+                continue;
+            }
             match link.deadline(rules.settings) <= rules.now {
-                true => self.finish(inner, token, link.timed_out(), rules),
+                true => {
+                    let end = link.timed_out();
+                    self.finish(inner, token, end, rules);
+                }
                 false => inner.arm(token, rules.settings),
             }
         }

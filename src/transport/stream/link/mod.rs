@@ -12,6 +12,7 @@ use bytes::BytesMut;
 use tracing::debug;
 
 use super::secure::{Progress, Secure};
+use super::websocket::{Cut, Over, WebSocket};
 use crate::sip::message::framing::{Frame, Framer, FramingError};
 use crate::sip::message::header::HeaderName;
 use crate::sip::message::limits::Limits;
@@ -68,6 +69,8 @@ pub struct Link<O> {
     secure: Option<Box<Secure>>,
     phase: Phase,
     framer: Framer,
+    /// What lies between the stream and SIP; only WebSocket has it.
+    web: Option<Box<WebSocket>>,
     /// What was read and has not been cut.
     buffer: BytesMut,
     /// Whether no other connection uses the memory behind `buffer`.
@@ -154,6 +157,7 @@ impl<O: Copy> Link<O> {
         connection: Arc<Connection<O>>,
         socket: TcpStream,
         secure: Option<Secure>,
+        web: Option<WebSocket>,
         is_accepted: bool,
         limits: &Limits,
         now: Instant,
@@ -167,6 +171,7 @@ impl<O: Copy> Link<O> {
             },
             secure: secure.map(Box::new),
             framer: Framer::new(limits),
+            web: web.map(Box::new),
             buffer: BytesMut::new(),
             is_own: false,
             is_uncut: false,
@@ -234,7 +239,22 @@ impl<O: Copy> Link<O> {
         if let Some(stalled_since) = self.stalled_since {
             deadline = deadline.min(stalled_since + WRITE_STALL_MAX);
         }
+        if let Some(web) = &self.web {
+            if web.is_upgrading() {
+                deadline = deadline.min(self.awaiting_since + limits.handshake);
+            }
+            deadline = web.deadline(limits.ping).map_or(deadline, |due| deadline.min(due));
+        }
         deadline
+    }
+
+    /// Asks a silent peer whether it is there, when it is time to. Says whether the connection goes on although its
+    /// deadline has passed.
+    pub fn ping(&mut self, rules: &Rules<'_>) -> bool {
+        let interval = rules.settings.limits.ping;
+        let has_asked = self.phase == Phase::Open && self.web.as_mut().is_some_and(|web| web.ping(interval, rules.now));
+        self.wants_write |= has_asked;
+        has_asked
     }
 
     /// What it means that the deadline has passed.
@@ -243,12 +263,15 @@ impl<O: Copy> Link<O> {
             (Phase::Handshaking, _) => End::Handshake,
             (Phase::Lingering, _) => End::Peer,
             (_, Some(_)) => End::Congested,
+            (_, None) if self.web.as_ref().is_some_and(|web| web.is_upgrading()) => End::Handshake,
             (_, None) => End::TimedOut,
         }
     }
 
     fn has_begun(&self) -> bool {
-        !self.buffer.is_empty() || self.secure.as_ref().is_some_and(|secure| secure.has_begun())
+        !self.buffer.is_empty()
+            || self.secure.as_ref().is_some_and(|secure| secure.has_begun())
+            || self.web.as_ref().is_some_and(|web| web.has_begun())
     }
 
     /// Adds the senders of what was not written to `unwritten`.
@@ -297,6 +320,9 @@ impl<O: Copy> Link<O> {
         // Less than there was room for is all there was; of more the kernel tells.
         self.is_readable = length == READ_BYTES || self.is_hung_up;
         self.active = rules.now;
+        if let Some(web) = &mut self.web {
+            web.hear(rules.now);
+        }
         rules.counters.stream_bytes_received.add(length as u64);
         // What begins a message is copied to the buffer that all share, what goes on with one to its own.
         let is_shared = self.buffer.is_empty();
@@ -370,6 +396,24 @@ impl<O: Copy> Link<O> {
                 self.is_uncut = true;
                 break;
             }
+            if let Some(web) = &mut self.web {
+                match web.cut(&mut self.buffer, rules.settings.message.message_size) {
+                    Ok(Some(Cut::Message(bytes))) => scratch.arrivals.push(Arrival {
+                        content: Message::parse(bytes, &rules.settings.message),
+                        flow: self.connection.flow,
+                    }),
+                    Ok(Some(Cut::KeepAlive)) => rules.counters.keep_alives.add(1),
+                    Ok(Some(Cut::Other)) => {}
+                    Ok(None) => break,
+                    Err(over) => {
+                        self.end_web(&over, rules);
+                        break;
+                    }
+                }
+                self.wants_write |= !web.out.is_empty();
+                frames += 1;
+                continue;
+            }
             match self.framer.next_frame(&mut self.buffer) {
                 Ok(Some(Frame::Message(bytes))) => scratch.arrivals.push(Arrival {
                     content: Message::parse(bytes, &rules.settings.message),
@@ -417,9 +461,27 @@ impl<O: Copy> Link<O> {
         self.buffer = BytesMut::new();
     }
 
+    /// Reads nothing more of a WebSocket; what it has to say is written before the connection closes.
+    fn end_web(&mut self, over: &Over, rules: &Rules<'_>) {
+        match over {
+            Over::Refused(_) => rules.counters.upgrades_refused.add(1),
+            Over::Flooded => rules.counters.connections_congested.add(1),
+            Over::Broken(_) => rules.counters.connections_misframed.add(1),
+            Over::Closed => {}
+        }
+        debug!(remote = %self.connection.flow.remote, %over, "WebSocket is over");
+        self.phase = Phase::Refused;
+        self.buffer = BytesMut::new();
+        self.wants_write = true;
+    }
+
     /// Says goodbye. To close with something unread would reset the connection, and our last words with it, so that it
     /// is read until the peer has said goodbye too.
     pub fn linger(&mut self, scratch: &mut Scratch<O>, rules: &Rules<'_>) -> Result<(), End> {
+        if let Some(web) = &mut self.web {
+            web.goodbye();
+            self.put_web(scratch, rules)?;
+        }
         if let Some(secure) = &mut self.secure {
             let _ = secure.close(&mut scratch.sealed);
             self.put_sealed(scratch, rules)?;

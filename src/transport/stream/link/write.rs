@@ -27,6 +27,10 @@ impl<O: Copy> Link<O> {
             if matches!(self.phase, Phase::Handshaking | Phase::Lingering) {
                 return Ok(());
             }
+            self.put_web(scratch, rules)?;
+            if !self.out.is_empty() {
+                continue;
+            }
             let taken = self.connection.take(&mut scratch.messages);
             match taken {
                 Taken::All | Taken::More => {}
@@ -42,6 +46,18 @@ impl<O: Copy> Link<O> {
 
     fn write_messages(&mut self, scratch: &mut Scratch<O>, rules: &Rules<'_>) -> Result<(), End> {
         let mut messages = std::mem::take(&mut scratch.messages);
+        if let Some(web) = &mut self.web {
+            messages.iter().for_each(|queued| web.send(&queued.payload));
+            self.in_flight
+                .extend(messages.iter().filter_map(|queued| queued.origin));
+            messages.clear();
+            scratch.messages = messages;
+            let written = self.put_web(scratch, rules);
+            if self.out.is_empty() && written.is_ok() {
+                self.in_flight.clear();
+            }
+            return written;
+        }
         self.in_flight
             .extend(messages.iter().filter_map(|queued| queued.origin));
         let written = match (&messages[..], self.pongs) {
@@ -67,6 +83,19 @@ impl<O: Copy> Link<O> {
         messages.clear();
         scratch.messages = messages;
         written
+    }
+
+    /// Writes what WebSocket has to say; nothing is in `out`.
+    pub(super) fn put_web(&mut self, scratch: &mut Scratch<O>, rules: &Rules<'_>) -> Result<(), End> {
+        let Some(web) = self.web.as_mut().filter(|web| !web.out.is_empty()) else {
+            return Ok(());
+        };
+        let payload = std::mem::take(&mut web.out);
+        if !self.out.is_empty() {
+            // The peer does not read what came before; it is about to be given up.
+            return Ok(());
+        }
+        self.put(&payload, &mut scratch.sealed, rules)
     }
 
     /// Writes `payload` after what is in `out`, which is nothing.
