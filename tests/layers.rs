@@ -18,6 +18,7 @@ const LAYERS: &[&[&str]] = &[
         "sip::resolution",
         "sip::domain",
         "sip::failures",
+        "sip::health",
         "sip::counts",
     ],
     &["transport"],

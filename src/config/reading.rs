@@ -224,7 +224,7 @@ mod tests {
                  4294967295 @-1 ",
                 "`transport` cannot be `upd` @\"upd\" did you mean `udp`?",
                 "unknown key `bindd` @bindd did you mean `bind`?",
-                "unknown key `foo` @foo expected: server, listen, registrar, auth, proxy, limits, http, log, \
+                "unknown key `foo` @foo expected: server, listen, registrar, auth, proxy, dns, limits, http, log, \
                  domain, credential_list",
                 "unknown key `max_contact` @max_contact did you mean `max_contacts`?",
                 "unknown key `max_contacts` @max_contacts belongs in [registrar]",

@@ -13,6 +13,7 @@ pub mod counts;
 pub mod digest;
 pub mod domain;
 pub mod failures;
+pub mod health;
 pub mod hop;
 pub mod location;
 pub mod message;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::dns;
 use crate::sip::hop::Transport;
 use crate::sip::message::limits;
 
@@ -16,6 +17,8 @@ pub struct Settings {
     pub message: limits::Limits,
     /// Limits of connections.
     pub limits: Limits,
+    /// Who is asked for names.
+    pub dns: dns::Settings,
 }
 
 /// One listening address.

@@ -269,11 +269,27 @@ pub const FAMILIES: &[Family] = &[
         },
     },
     Family {
+        name: "ringbinder_lookups_total",
+        kind: Kind::Counter,
+        labels: &["result"],
+        help: "Look-ups of names, those that were answered from memory not included: result is found, none (there are no \
+               such records) or failed (no name server gave an answer in time).",
+        write: |now, samples| {
+            samples.add(&["found"], now.sum(|counters| &counters.lookups_found))?;
+            samples.add(&["none"], now.sum(|counters| &counters.lookups_empty))?;
+            samples.add(&["failed"], now.sum(|counters| &counters.lookups_failed))
+        },
+    },
+    Family {
         name: "ringbinder_lookups_refused_total",
         kind: Kind::Counter,
-        labels: &[],
-        help: "Host names not looked up because too many were being looked up.",
-        write: |now, samples| samples.add(&[], now.sum(|counters| &counters.queries_refused)),
+        labels: &["limit"],
+        help: "Names not looked up, by the limit that was reached: all (too many were being looked up) or source (too \
+               many for one sender).",
+        write: |now, samples| {
+            samples.add(&["all"], now.sum(|counters| &counters.queries_refused))?;
+            samples.add(&["source"], now.sum(|counters| &counters.queries_refused_of_source))
+        },
     },
     Family {
         name: "process_resident_memory_bytes",

@@ -1,6 +1,6 @@
 //! The life of branches (RFC 3261 §16.6-§16.10): started, moved to the next hop, cancelled, completed.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::contexts::ContextId;
 use super::engine::{Engine, question};
@@ -9,12 +9,12 @@ use super::response_context::{Attempt, Best, Branch, BranchState, Cancel, Outcom
 use super::targets::{self, Candidate, Candidates, Way};
 use crate::sip::hop::{ConnectionId, Flow, Hop, Target, Transport};
 use crate::sip::location::AddressOfRecord;
-use crate::sip::message::Message;
 use crate::sip::message::address::NameAddr;
 use crate::sip::message::header::HeaderName;
 use crate::sip::message::uri::{Host, Scheme, Uri};
+use crate::sip::message::{Message, delta_seconds};
 use crate::sip::reason::Reason;
-use crate::sip::resolution::Question;
+use crate::sip::resolution::{MAX_HOPS, Question};
 use crate::sip::transaction::TIMER_C;
 
 /// Goes on with whatever is next: more branches, or the final response.
@@ -103,9 +103,9 @@ fn ask(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index:
     match hop_question(context, index) {
         Some(question) => {
             context.branches[index].state = BranchState::Resolving;
-            engine.ask(id.branch_user(index), question);
+            engine.ask(id.branch_user(index), context.flow.remote.ip(), question);
         }
-        None => complete(engine, id, context, index, Outcome::Unreachable),
+        None => complete(engine, id, context, index, Outcome::Unresolvable),
     }
 }
 
@@ -116,7 +116,11 @@ fn hop_question(context: &ResponseContext, index: usize) -> Option<Question> {
     let route =
         first_route(request, template, search.candidates.path(candidate)).and_then(|value| NameAddr::parse(value).ok());
     let uri = route.map_or(search.candidates.uri(candidate), |route| route.uri);
-    let is_large = request.bytes().len() + FORWARDING_GROWTH > MAX_UDP_REQUEST;
+    let growth = match template.record {
+        Some(_) => RECORDED_GROWTH,
+        None => FORWARDING_GROWTH,
+    };
+    let is_large = request.bytes().len() + growth > MAX_UDP_REQUEST;
     question(uri, is_large)
 }
 
@@ -137,11 +141,12 @@ pub fn resolved(
     }
     let Some(attempt) = attempt(context, index) else { return };
     hops.truncate(MAX_HOPS);
+    engine.shared.health.put_failing_last(&mut hops, now);
     hops.reverse();
     attempt.hops = hops;
     match attempt.hops.pop() {
         Some(hop) => send(engine, id, context, index, Target::Hop(hop), now),
-        None => complete(engine, id, context, index, Outcome::Unreachable),
+        None => complete(engine, id, context, index, Outcome::Unresolvable),
     }
     advance(engine, id, context, now);
 }
@@ -174,6 +179,8 @@ fn send(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index
         breadth: attempt.breadth,
     });
     attempt.target = Some(target.clone());
+    // RFC 3263 §4.3 lets timers B and F find a dead hop out; by then most callers have given up.
+    let within = (!attempt.hops.is_empty()).then_some(engine.shared.settings.transaction.hop_timeout);
     if context.is_invite {
         engine.watch_connection(&target, user);
     }
@@ -181,7 +188,9 @@ fn send(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index
     branch.client = Some(client);
     branch.state = BranchState::Trying;
     branch.is_live = true;
-    engine.transactions.send_request(client, payload, target, now);
+    engine
+        .transactions
+        .send_request_within(client, payload, target, within, now);
 }
 
 /// A response has come on a branch (§16.7).
@@ -198,6 +207,7 @@ pub fn receive_response(
     };
     let status = response.status().unwrap_or(500);
     let is_completed = branch.state == BranchState::Completed;
+    note_answer_of_hop(engine, context, index, status, response, now);
     match status {
         100..=199 => receive_provisional(engine, id, context, index, response, status, now),
         200..=299 => {
@@ -228,6 +238,35 @@ pub fn receive_response(
             }
             advance(engine, id, context, now);
         }
+    }
+}
+
+/// Notes whether a hop works, for all calls to come. A 503 means that it does not, every other response that it does.
+fn note_answer_of_hop(
+    engine: &Engine,
+    context: &ResponseContext,
+    index: usize,
+    status: u16,
+    response: &Message,
+    now: Instant,
+) {
+    let Some(hop) = hop(context, index) else { return };
+    if status != 503 {
+        return engine.shared.health.note_working(hop);
+    }
+    let retry_after = response.header(HeaderName::RetryAfter).and_then(|value| {
+        let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        delta_seconds(&value[..digits])
+    });
+    let pause = retry_after.map(|secs| Duration::from_secs(u64::from(secs)));
+    engine.shared.health.note_failing(hop, pause, now);
+}
+
+/// The hop that a branch has been sent to, unless it was a flow.
+fn hop(context: &ResponseContext, index: usize) -> Option<&Hop> {
+    match context.search.as_ref()?.attempts.get(index)?.target.as_ref()? {
+        Target::Hop(hop) => Some(hop),
+        Target::Flow(_) => None,
     }
 }
 
@@ -335,6 +374,12 @@ pub fn timed_out(engine: &mut Engine, id: ContextId, context: &mut ResponseConte
     if branch.state == BranchState::Completed {
         return;
     }
+    // A hop that has said 100 works.
+    if branch.state == BranchState::Trying
+        && let Some(hop) = hop(context, index)
+    {
+        engine.shared.health.note_failing(hop, None, now);
+    }
     if context.may_start() && has_more_hops(context, index) {
         try_next_hop(engine, id, context, index, now);
     } else {
@@ -350,6 +395,9 @@ pub fn unreachable(engine: &mut Engine, id: ContextId, context: &mut ResponseCon
     };
     if branch.state == BranchState::Completed {
         return;
+    }
+    if let Some(hop) = hop(context, index) {
+        engine.shared.health.note_failing(hop, None, now);
     }
     let may_go_on = context.phase == Phase::Collecting;
     let has_more_hops = has_more_hops(context, index);
@@ -589,12 +637,11 @@ fn send_best(engine: &mut Engine, context: &ResponseContext, search: &mut Search
     }
 }
 
-/// The most places tried for one branch.
-const MAX_HOPS: usize = 8;
 /// A request larger than this is not sent over UDP where there is a choice (RFC 3261 §18.1.1).
 const MAX_UDP_REQUEST: usize = 1300;
 /// The most contacts of one redirection that are followed, and the most branches that redirections may lead to.
 const MAX_REDIRECTIONS: usize = 10;
 const MAX_BRANCHES: usize = 60;
-/// What our Via and Record-Route add.
-const FORWARDING_GROWTH: usize = 300;
+/// What our Via and Max-Forwards add, and what two Record-Routes add to them.
+const FORWARDING_GROWTH: usize = 100;
+const RECORDED_GROWTH: usize = 400;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::hash::Hasher;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -66,8 +66,10 @@ impl Engine {
         self.questions.pop_front()
     }
 
-    /// Asks where `question` leads; the answer names `user`.
-    pub fn ask(&mut self, user: u64, question: Question) {
+    /// Asks for the sender of a request at `source` where `question` leads; the answer names `user`.
+    pub fn ask(&mut self, user: u64, source: IpAddr, mut question: Question) {
+        question.source = Some(source);
+        question.seed = self.transactions.draw();
         self.questions.push_back((
             QueryId {
                 shard: self.shard,

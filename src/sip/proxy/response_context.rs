@@ -164,6 +164,8 @@ pub enum Outcome<'a> {
     TimedOut,
     /// The next hop cannot be reached: as good as 503 (§16.9), or 430 for a dead flow.
     Unreachable,
+    /// The next hop's name leads nowhere, or nobody could say where: as good as 503 (§16.9).
+    Unresolvable,
     /// It was cancelled and stayed silent: as good as 487.
     SilentAfterCancel,
 }
@@ -254,6 +256,7 @@ impl ResponseContext {
             Outcome::TimedOut if is_cancelled => Best::Terminated,
             Outcome::TimedOut => Best::Synthesized(Reason::Timeout),
             Outcome::Unreachable => Best::Synthesized(Reason::NoBinding),
+            Outcome::Unresolvable => Best::Synthesized(Reason::Unresolvable),
             Outcome::SilentAfterCancel if self.phase == Phase::RungOut => Best::Synthesized(Reason::Timeout),
             Outcome::SilentAfterCancel => Best::Terminated,
         };
