@@ -27,7 +27,7 @@ const LAYERS: &[&[&str]] = &[
     &["sip::server"],
     &["sip"],
     &["http"],
-    &["config", "quickstart"],
+    &["config", "explain", "quickstart"],
     &["daemon"],
     &["main"],
 ];

@@ -8,5 +8,6 @@ mod random_walk;
 mod rfc3261_10_registrar;
 mod rfc3261_16_proxy;
 mod rfc3261_17_transactions;
+mod rfc3263_hops;
 mod rfc5393_loops;
 mod support;

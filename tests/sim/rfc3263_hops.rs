@@ -1,0 +1,249 @@
+//! The next hop when one fails (RFC 3263 §4.3), and what calls tell each other about hops.
+
+use std::time::Duration;
+
+use ringbinder::sip::hop::Transport;
+
+use crate::support::{Got, Phone, Sim};
+
+const CARL: &str = "sip:carl@example.net";
+
+/// Two servers of example.net, the first one preferred, and alice who may call them.
+fn two_hops() -> (Sim, Phone, [Phone; 2]) {
+    let mut sim = Sim::new();
+    let alice = sim.registered("alice");
+    sim.service(
+        "_sip._udp.example.net",
+        &[(10, 0, 5060, "one.example.net"), (20, 0, 5070, "two.example.net")],
+    );
+    sim.host("one.example.net", &["203.0.113.5"]);
+    sim.host("two.example.net", &["203.0.113.6"]);
+    let hops = ["203.0.113.5:5060", "203.0.113.6:5070"].map(|address| sim.peer(Transport::Udp, address));
+    (sim, alice, hops)
+}
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// Answers an INVITE and lets the call be over.
+fn accept(sim: &mut Sim, alice: &Phone, peer: &Phone, invite: &Got) {
+    sim.respond(peer, invite, "200 OK");
+    sim.expect(alice, "200");
+}
+
+#[test]
+fn a_silent_hop_is_left_after_a_few_seconds_when_there_is_another() {
+    let (mut sim, alice, [one, two]) = two_hops();
+    sim.invite(&alice, CARL);
+    sim.advance(Duration::from_millis(3_900));
+    assert_eq!(sim.kinds(&one), ["INVITE"; 4]);
+    sim.nothing_to(&two);
+    sim.advance(Duration::from_millis(200));
+    let invite = sim.expect(&two, "INVITE");
+    sim.nothing_to(&one);
+    accept(&mut sim, &alice, &two, &invite);
+}
+
+#[test]
+fn the_last_hop_has_all_the_time_of_timer_b() {
+    let (mut sim, alice, [one, two]) = two_hops();
+    let sent = sim.invite(&alice, CARL);
+    sim.advance(Duration::from_millis(35_800));
+    assert_eq!(sim.kinds(&one), ["INVITE"; 4]);
+    assert_eq!(sim.kinds(&two), ["INVITE"; 7]);
+    sim.nothing_to(&alice);
+    sim.advance(Duration::from_millis(300));
+    let timeout = sim.expect(&alice, "408");
+    sim.send(&alice, &sent.ack(&timeout));
+    sim.advance(secs(60));
+    assert!(sim.is_idle());
+}
+
+#[test]
+fn a_hop_that_rings_or_says_100_is_not_left() {
+    for method in ["INVITE", "OPTIONS"] {
+        let (mut sim, alice, [one, two]) = two_hops();
+        let draft = sim.draft(&alice, method, CARL);
+        sim.send_authorized(&alice, &draft);
+        let got = loop {
+            match sim.receive(&one) {
+                Some(got) if got.kind() == method => break got,
+                Some(_) => {}
+                None => panic!("no {method}"),
+            }
+        };
+        sim.respond(&one, &got, "100 Trying");
+        sim.advance(secs(20));
+        sim.nothing_to(&two);
+        sim.respond(&one, &got, "200 OK");
+        while sim.receive(&alice).is_some_and(|got| got.kind() != "200") {}
+    }
+}
+
+#[test]
+fn the_time_for_a_hop_can_be_set() {
+    let mut sim = Sim::with_settings(|settings| settings.transaction.hop_timeout = secs(1));
+    let alice = sim.registered("alice");
+    sim.host("example.net", &["203.0.113.5", "203.0.113.6"]);
+    let two = sim.peer(Transport::Udp, "203.0.113.6:5060");
+    sim.invite(&alice, CARL);
+    sim.advance(Duration::from_millis(1_100));
+    sim.expect(&two, "INVITE");
+}
+
+#[test]
+fn a_request_other_than_invite_moves_on_too() {
+    let (mut sim, alice, [one, two]) = two_hops();
+    let draft = sim.draft(&alice, "MESSAGE", CARL);
+    sim.send_authorized(&alice, &draft);
+    sim.advance(Duration::from_millis(4_100));
+    assert_eq!(sim.kinds(&one), ["MESSAGE"; 4]);
+    let got = sim.expect(&two, "MESSAGE");
+    sim.respond(&two, &got, "200 OK");
+    sim.expect(&alice, "200");
+}
+
+#[test]
+fn the_next_call_tries_a_failed_hop_last_and_later_first_again() {
+    let (mut sim, alice, [one, two]) = two_hops();
+    sim.unreachable.insert((Transport::Udp, one.flow.remote));
+    sim.invite(&alice, CARL);
+    let invite = sim.expect(&two, "INVITE");
+    accept(&mut sim, &alice, &two, &invite);
+    sim.unreachable.clear();
+
+    sim.invite(&alice, CARL);
+    let invite = sim.expect(&two, "INVITE");
+    sim.nothing_to(&one);
+    accept(&mut sim, &alice, &two, &invite);
+
+    sim.advance(secs(61));
+    sim.invite(&alice, CARL);
+    sim.expect(&one, "INVITE");
+}
+
+#[test]
+fn a_hop_that_answers_again_is_preferred_again() {
+    let (mut sim, alice, [one, two]) = two_hops();
+    sim.unreachable.insert((Transport::Udp, one.flow.remote));
+    sim.invite(&alice, CARL);
+    let invite = sim.expect(&two, "INVITE");
+    accept(&mut sim, &alice, &two, &invite);
+    sim.unreachable.clear();
+    // somebody calls it by its address, and it answers
+    sim.invite(&alice, "sip:carl@203.0.113.5");
+    let invite = sim.expect(&one, "INVITE");
+    accept(&mut sim, &alice, &one, &invite);
+    sim.invite(&alice, CARL);
+    sim.expect(&one, "INVITE");
+}
+
+#[test]
+fn when_all_have_failed_all_are_tried_in_their_order() {
+    let (mut sim, alice, [one, two]) = two_hops();
+    for peer in [&one, &two] {
+        sim.unreachable.insert((Transport::Udp, peer.flow.remote));
+    }
+    let sent = sim.invite(&alice, CARL);
+    let refused = sim.expect(&alice, "480");
+    sim.send(&alice, &sent.ack(&refused));
+    sim.unreachable.clear();
+    sim.invite(&alice, CARL);
+    let invite = sim.expect(&one, "INVITE");
+    accept(&mut sim, &alice, &one, &invite);
+}
+
+#[test]
+fn a_503_says_how_long_the_hop_is_to_be_spared() {
+    let (mut sim, alice, [one, two]) = two_hops();
+    sim.invite(&alice, CARL);
+    let invite = sim.expect(&one, "INVITE");
+    let refusal = crate::support::Draft::response(&invite, "503 Service Unavailable", Some("t"));
+    sim.send(&one, &refusal.add("Retry-After", "10 (maintenance)"));
+    sim.expect(&one, "ACK");
+    let invite = sim.expect(&two, "INVITE");
+    accept(&mut sim, &alice, &two, &invite);
+    sim.advance(secs(9));
+    sim.invite(&alice, CARL);
+    let invite = sim.expect(&two, "INVITE");
+    accept(&mut sim, &alice, &two, &invite);
+    sim.advance(secs(2));
+    sim.invite(&alice, CARL);
+    sim.expect(&one, "INVITE");
+}
+
+#[test]
+fn one_call_s_trouble_with_a_hop_does_not_fail_another_there() {
+    let mut sim = Sim::new();
+    let alice = sim.registered("alice");
+    sim.host("example.net", &["203.0.113.5"]);
+    let only = sim.peer(Transport::Udp, "203.0.113.5:5060");
+    let sent = sim.invite(&alice, CARL);
+    sim.advance(Duration::from_millis(32_100));
+    let timeout = sim.expect(&alice, "408");
+    sim.send(&alice, &sent.ack(&timeout));
+    sim.kinds(&only);
+    sim.invite(&alice, CARL);
+    let invite = sim.expect(&only, "INVITE");
+    accept(&mut sim, &alice, &only, &invite);
+}
+
+#[test]
+fn a_name_that_leads_nowhere_is_a_480_with_its_reason() {
+    let mut sim = Sim::new();
+    let alice = sim.registered("alice");
+    let sent = sim.invite(&alice, "sip:carl@nowhere.example.net");
+    let refused = sim.expect(&alice, "480");
+    let warning = refused.header("Warning");
+    assert!(warning.contains("unresolvable"), "{warning}");
+    sim.send(&alice, &sent.ack(&refused));
+    sim.advance(secs(60));
+    assert!(sim.is_idle());
+}
+
+#[test]
+fn a_large_request_goes_over_tcp_and_over_udp_when_nobody_listens_there() {
+    let mut sim = Sim::new();
+    let alice = sim.registered("alice");
+    sim.host("example.net", &["203.0.113.5"]);
+    let over = |sim: &mut Sim, transport| sim.peer(transport, "203.0.113.5:5060");
+    let (tcp, udp) = (over(&mut sim, Transport::Tcp), over(&mut sim, Transport::Udp));
+    let draft = sim.draft(&alice, "MESSAGE", CARL).body("text/plain", &[b'x'; 1300]);
+    sim.send_authorized(&alice, &draft);
+    let got = sim.expect(&tcp, "MESSAGE");
+    assert!(got.header("Via").starts_with("SIP/2.0/TCP "), "{}", got.header("Via"));
+    sim.respond(&tcp, &got, "200 OK");
+    sim.expect(&alice, "200");
+
+    sim.unreachable.insert((Transport::Tcp, tcp.flow.remote));
+    let draft = sim.draft(&alice, "MESSAGE", CARL).body("text/plain", &[b'x'; 1300]);
+    sim.send_authorized(&alice, &draft);
+    let got = sim.expect(&udp, "MESSAGE");
+    assert!(got.header("Via").starts_with("SIP/2.0/UDP "), "{}", got.header("Via"));
+    sim.respond(&udp, &got, "200 OK");
+    sim.expect(&alice, "200");
+
+    // the target may say that it is to be UDP, and small ones go there anyway
+    for (uri, size) in [("sip:carl@example.net;transport=udp", 1300), (CARL, 300)] {
+        let draft = sim.draft(&alice, "MESSAGE", uri).body("text/plain", &vec![b'x'; size]);
+        sim.send_authorized(&alice, &draft);
+        let got = sim.expect(&udp, "MESSAGE");
+        sim.respond(&udp, &got, "200 OK");
+        sim.expect(&alice, "200");
+    }
+}
+
+#[test]
+fn a_large_request_to_a_phone_on_udp_stays_on_its_flow() {
+    let mut sim = Sim::new();
+    let (alice, bob) = (sim.registered("alice"), sim.registered("bob"));
+    let draft = sim
+        .draft(&alice, "MESSAGE", "sip:bob@example.com")
+        .body("text/plain", &[b'x'; 3000]);
+    sim.send_authorized(&alice, &draft);
+    let got = sim.expect(&bob, "MESSAGE");
+    assert_eq!(got.flow.transport, Transport::Udp);
+    sim.respond(&bob, &got, "200 OK");
+    sim.expect(&alice, "200");
+}
