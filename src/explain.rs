@@ -46,7 +46,7 @@ pub async fn explain(question: Question, names: &Names, out: &mut impl Write) ->
             };
             writeln!(out, "{} {}: {lasts}", lookup.kind, lookup.name)?;
             write_records(&question, means, &answer, out)?;
-            is_drawn |= lookup.kind == RecordKind::Srv;
+            is_drawn |= matches!(&*answer, Answer::Srv(_));
             answers.push(answer);
         }
         resolution.answer(&answers);

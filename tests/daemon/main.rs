@@ -8,6 +8,7 @@ mod calls;
 mod fork;
 mod in_dialog;
 mod metrics;
+mod names;
 mod plain_sipp;
 mod quickstart;
 mod register;

@@ -5,6 +5,7 @@
 
 pub mod baresip;
 pub mod daemon;
+pub mod nameserver;
 pub mod phone;
 pub mod place;
 pub mod program;

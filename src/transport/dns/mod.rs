@@ -28,10 +28,10 @@ use system::System;
 pub const QUESTIONS_MAX: usize = 4096;
 
 /// How long a question may take with all its look-ups.
-pub const QUESTION_MAX: Duration = Duration::from_secs(8);
+pub const QUESTION_MAX: Duration = Duration::from_secs(5);
 
 /// How long a look-up may take, all its retransmissions included.
-pub const LOOKUP_MAX: Duration = Duration::from_secs(3);
+pub const LOOKUP_MAX: Duration = Duration::from_millis(2400);
 
 /// How often it is looked whether the system's name servers or hosts file have changed.
 pub const RELOAD_INTERVAL: Duration = Duration::from_secs(5);

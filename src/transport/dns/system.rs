@@ -19,7 +19,7 @@ use super::Settings;
 use crate::sip::resolution::{Answer, Lookup, Naptr, RecordKind, Srv};
 
 /// How long one name server may take for one answer, unless the system says less.
-const ATTEMPT_MAX: Duration = Duration::from_millis(1400);
+const ATTEMPT_MAX: Duration = Duration::from_millis(1100);
 
 /// How often a name server is asked.
 const ATTEMPTS: usize = 2;
