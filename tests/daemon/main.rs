@@ -9,6 +9,7 @@ mod fork;
 mod in_dialog;
 mod metrics;
 mod names;
+mod nat;
 mod plain_sipp;
 mod quickstart;
 mod register;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::metrics::scrape;
 use crate::support::daemon::binary;
 use crate::support::nameserver::{NameServer, SilentNameServer};
+use crate::support::namespace::{Own, run_in};
 use crate::support::phone::{Phone, Received};
 use crate::support::place::{Folder, free_port, loopback, wait_for};
 use crate::support::{Configuration, Daemon};
@@ -137,35 +138,29 @@ fn a_large_request_goes_over_tcp_and_over_udp_when_nobody_listens_there() {
 
 #[test]
 fn names_without_a_place_are_a_480() {
-    let (alice, server, (_names, ())) = server_with(|_| {
-        let records = [
-            // RFC 2782: decidedly not available
-            "srv-host=_sip._udp.sip.test",
-            "host-record=sip.test,127.0.0.1",
-            "host-record=v6.sip.test,2001:db8::1",
-        ];
-        (records.map(str::to_owned).to_vec(), ())
-    });
-    let started = Instant::now();
-    for name in [
-        "sip.test",
-        "nowhere.sip.test",
-        "v6.sip.test",
-        &format!("{}.sip.test", "a".repeat(64)),
-    ] {
+    let records = [
+        // RFC 2782: decidedly not available
+        "srv-host=_sip._udp.sip.test",
+        "host-record=sip.test,127.0.0.1",
+        "host-record=v6.sip.test,2001:db8::1",
+    ];
+    let names = NameServer::start(&records.map(str::to_owned));
+    let configuration = with_names(names.address());
+    let http = SocketAddr::new(configuration.ip(), free_port(configuration.ip()));
+    let server = Daemon::start(configuration.table(&format!("[http]\nbind = \"{http}\"\n")));
+    let alice = Phone::new("alice", server.ip(), server.address());
+    let too_long = format!("{}.sip.test", "a".repeat(64));
+    for name in ["sip.test", "nowhere.sip.test", "v6.sip.test", &too_long] {
         message(&alice, &format!("sip:carl@{name}"), "");
         let answer = alice.answer("MESSAGE");
         assert_eq!(answer.status(), Some(480), "{name}: {}", answer.text);
-        assert!(
-            answer.header("Warning").contains("unresolvable"),
-            "{name}: {}",
-            answer.text
-        );
+        let warning = answer.header("Warning");
+        assert!(warning.contains("unresolvable"), "{name}: {warning}");
     }
-    assert!(
-        started.elapsed() < Duration::from_secs(4),
-        "the name server was not asked"
-    );
+    let counted = scrape(http);
+    let lookups = |result: &str| counted[&format!("ringbinder_lookups_total{{result=\"{result}\"}}")];
+    assert_eq!((lookups("found"), lookups("failed")), (1.0, 0.0));
+    assert!(lookups("none") >= 8.0, "{}", lookups("none"));
     server.stop();
 }
 
@@ -200,6 +195,44 @@ fn a_change_is_seen_when_its_ttl_has_passed_and_old_records_outlive_their_name_s
     }
     assert!(is_at(&new));
     server.stop();
+}
+
+#[test]
+fn other_name_servers_of_the_system_are_asked_when_it_names_them() {
+    let name = "names::other_name_servers_of_the_system_are_asked_when_it_names_them";
+    let setup = "touch /tmp/ringbinder-resolv.$$\nmount --bind /tmp/ringbinder-resolv.$$ /etc/resolv.conf\n\
+                 rm /tmp/ringbinder-resolv.$$";
+    run_in(Own::Mounts, name, setup, || {
+        // What is mounted there is this test's own.
+        let ask =
+            |names: &NameServer| std::fs::write("/etc/resolv.conf", format!("nameserver {}\n", names.address().ip()));
+        let names = [NameServer::start_on(53, &[]), NameServer::start_on(53, &[])];
+        ask(&names[0]).unwrap();
+        let server = Daemon::start(Configuration::new());
+        let peers = [peer("one", &server), peer("two", &server)];
+        let mut names = names.into_iter().zip(&peers).map(|(mut names, peer)| {
+            names.serve(&[
+                host("a", peer),
+                srv("_sip._udp", "a", peer, 1, 1),
+                "local-ttl=3600".to_owned(),
+            ]);
+            names
+        });
+        let (_first, second) = (names.next(), names.next().unwrap());
+        let alice = Phone::new("alice", server.ip(), server.address());
+        let goes_to = || {
+            message(&alice, "sip:carl@sip.test", "");
+            let index = answer_by_either(&peers);
+            assert_eq!(alice.answer("MESSAGE").status(), Some(200));
+            index
+        };
+        assert_eq!(goes_to(), 0);
+        ask(&second).unwrap();
+        wait_for("the other name server to be asked", SOON * 2, || {
+            (goes_to() == 1).then_some(())
+        });
+        server.stop();
+    });
 }
 
 #[test]

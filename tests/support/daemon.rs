@@ -24,6 +24,7 @@ pub struct Configuration {
     domain: String,
     aliases: Vec<String>,
     extra: String,
+    advertise: Option<String>,
     probe: SocketAddr,
 }
 
@@ -43,6 +44,7 @@ impl Configuration {
             domain: String::new(),
             aliases: vec![host(ip)],
             extra: String::new(),
+            advertise: None,
             probe: address,
         }
     }
@@ -50,6 +52,12 @@ impl Configuration {
     /// One more listener.
     pub fn listen(mut self, transport: &'static str, address: SocketAddr) -> Configuration {
         self.listeners.push((transport, address));
+        self
+    }
+
+    /// What all listeners say that their address is.
+    pub fn advertise(mut self, host: &str) -> Configuration {
+        self.advertise = Some(host.to_owned());
         self
     }
 
@@ -92,6 +100,9 @@ impl Configuration {
         let mut text = format!("[server]\nstate_dir = {:?}\n", folder.join("state"));
         for (transport, address) in &self.listeners {
             write!(text, "\n[[listen]]\ntransport = {transport:?}\nbind = \"{address}\"\n").unwrap();
+            if let Some(advertise) = &self.advertise {
+                writeln!(text, "advertise = {advertise:?}").unwrap();
+            }
             if *transport == "tls" {
                 let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
                 writeln!(text, "cert = {cert:?}\nkey = {key:?}").unwrap();

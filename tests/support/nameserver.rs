@@ -22,9 +22,14 @@ pub struct NameServer {
 impl NameServer {
     /// Serves these lines of dnsmasq.conf(5).
     pub fn start(records: &[String]) -> NameServer {
+        NameServer::start_on(PORT, records)
+    }
+
+    /// The same on another port.
+    pub fn start_on(port: u16, records: &[String]) -> NameServer {
         let mut server = NameServer {
             program: None,
-            address: SocketAddr::new(loopback(), PORT),
+            address: SocketAddr::new(loopback(), port),
             folder: Folder::new(),
         };
         server.serve(records);
