@@ -95,6 +95,11 @@ impl Answers {
         }
     }
 
+    /// Records that have ended not long ago.
+    pub(super) fn stale(&self, lookup: &Lookup, now: Instant) -> Option<Known> {
+        Some(self.failed(lookup, now)).filter(|known| *known.answer != Answer::Failed)
+    }
+
     fn insert(&mut self, lookup: &Lookup, known: Known) {
         if self.young.len() >= GENERATION_MAX && !self.young.contains_key(lookup) {
             self.old = mem::take(&mut self.young);

@@ -83,10 +83,9 @@ pub(super) enum Start {
 pub(super) struct Flight(watch::Sender<Option<Known>>);
 
 impl Flight {
-    /// Tells all who wait.
-    pub(super) fn land(self, known: Known) {
-        // Perhaps nobody waits any more.
-        let _ = self.0.send(Some(known));
+    /// Tells all who wait, and who comes before it has ended.
+    pub(super) fn land(&self, known: Known) {
+        self.0.send_replace(Some(known));
     }
 }
 

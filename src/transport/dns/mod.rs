@@ -7,6 +7,7 @@ mod flights;
 mod system;
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use super::routes::Routes;
 use crate::sip::hop::Hop;
 use crate::sip::resolution::{Answer, Lookup, Means, Question, Resolution};
 use answers::{Answers, Known};
-use flights::{Flights, Start, Waiting};
+use flights::{Flight, Flights, Start, Waiting};
 use system::System;
 
 /// The most questions that wait for look-ups at a time; further ones lead nowhere.
@@ -32,6 +33,10 @@ pub const QUESTION_MAX: Duration = Duration::from_secs(5);
 
 /// How long a look-up may take, all its retransmissions included.
 pub const LOOKUP_MAX: Duration = Duration::from_millis(2400);
+
+/// How long is waited for new records where old ones could do (RFC 8767 §5), so that a question with three such look-ups
+/// has its answer in time.
+pub const STALE_AFTER: Duration = Duration::from_millis(800);
 
 /// How often it is looked whether the system's name servers or hosts file have changed.
 pub const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
@@ -180,17 +185,29 @@ impl Inner {
                 Waiting::Not(state.answers.failed(lookup, now))
             }
             Start::New(flight, waiting) => {
+                let stale = state.answers.stale(lookup, now);
                 drop(state);
-                let (inner, lookup) = (Arc::clone(this), lookup.clone());
-                tokio::spawn(async move {
-                    let system = inner.system.load_full();
-                    let found = timeout(LOOKUP_MAX, system.look_up(&lookup)).await;
-                    let known = inner.receive(&lookup, found.ok());
-                    flight.land(known);
-                });
+                tokio::spawn(Inner::fly(Arc::clone(this), lookup.clone(), stale, flight));
                 waiting
             }
         }
+    }
+
+    /// Makes a look-up, and tells those who wait; where old records could do, soon.
+    async fn fly(self: Arc<Inner>, lookup: Lookup, stale: Option<Known>, flight: Flight) {
+        let system = self.system.load_full();
+        let mut looking = pin!(timeout(LOOKUP_MAX, system.look_up(&lookup)));
+        let found = match stale {
+            None => looking.await,
+            Some(stale) => match timeout(STALE_AFTER, &mut looking).await {
+                Ok(found) => found,
+                Err(_) => {
+                    flight.land(stale);
+                    looking.await
+                }
+            },
+        };
+        flight.land(self.receive(&lookup, found.ok()));
     }
 
     /// Keeps what a look-up has brought; `None`: nobody answered in time.
@@ -216,6 +233,7 @@ mod tests {
     use super::*;
     use crate::sip::hop::Transport;
     use crate::sip::message::uri::Uri;
+    use crate::sip::resolution::{RecordKind, Srv};
 
     fn question(uri: &str) -> Question {
         Question::from_uri(&Uri::parse(uri.as_bytes()).unwrap()).unwrap()
@@ -255,6 +273,45 @@ mod tests {
         let question = question("sip:localhost");
         let hops = names.resolve(&question).await;
         assert_eq!(names.answer(&question), Some(hops));
+    }
+
+    #[tokio::test]
+    async fn records_that_have_ended_do_when_nobody_answers() {
+        let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let settings = Settings {
+            servers: vec![silent.local_addr().unwrap()],
+        };
+        let routes = Routes::new(vec![(Transport::Udp, "127.0.0.1:5060".parse().unwrap())]);
+        let names = Names::new(routes, settings, Arc::default());
+        let lookup = |kind, name: &str| Lookup {
+            kind,
+            name: name.into(),
+        };
+        let found = |answer| system::Found {
+            answer,
+            ttl: Some(Duration::ZERO),
+        };
+        let srv = Srv {
+            priority: 1,
+            weight: 1,
+            port: 5070,
+            target: "a.sip.test".into(),
+        };
+        let now = Instant::now();
+        {
+            let answers = &mut names.inner.state.lock().answers;
+            answers.keep(&lookup(RecordKind::Naptr, "sip.test"), found(Answer::Nothing), now);
+            answers.keep(
+                &lookup(RecordKind::Srv, "_sip._udp.sip.test"),
+                found(Answer::Srv(vec![srv])),
+                now,
+            );
+            let addresses = Answer::Addresses(vec![[127, 0, 0, 7].into()]);
+            answers.keep(&lookup(RecordKind::A, "a.sip.test"), found(addresses), now);
+        }
+        let hops = names.resolve(&question("sip:sip.test")).await;
+        assert_eq!(hops.len(), 1, "{hops:?}");
+        assert_eq!(hops[0].remote, "127.0.0.7:5070".parse().unwrap());
     }
 
     #[tokio::test]
