@@ -247,3 +247,51 @@ fn a_large_request_to_a_phone_on_udp_stays_on_its_flow() {
     sim.respond(&bob, &got, "200 OK");
     sim.expect(&alice, "200");
 }
+
+#[test]
+fn a_response_that_cannot_reach_the_address_goes_where_the_name_in_the_via_leads() {
+    for (transport, service, address) in [
+        (Transport::Tcp, "_sip._tcp.edge.example.net", "203.0.113.9:5088"),
+        (Transport::Tls, "_sips._tcp.edge.example.net", "203.0.113.9:5089"),
+    ] {
+        let mut sim = Sim::new();
+        let port = address.rsplit(':').next().unwrap().parse().unwrap();
+        sim.service(service, &[(1, 1, port, "gw.example.net")]);
+        sim.host("gw.example.net", &["203.0.113.9"]);
+        let (mut alice, bob) = (sim.phone_over("alice", transport), sim.registered("bob"));
+        alice.contact = "sip:alice@edge.example.net".to_owned();
+        sim.invite(&alice, "sip:bob@example.com");
+        let invite = sim.expect(&bob, "INVITE");
+        sim.close(&alice);
+        let default = alice.flow.transport.default_port();
+        sim.unreachable
+            .insert((transport, std::net::SocketAddr::new(alice.flow.remote.ip(), default)));
+        sim.respond(&bob, &invite, "486 Busy Here");
+        let named = sim.peer(transport, address);
+        let got = sim.expect(&named, "486");
+        assert!(got.header("Via").contains("edge.example.net"), "{}", got.header("Via"));
+        sim.expect(&bob, "ACK");
+        // the ACK never comes, since nobody is there in truth
+        sim.advance(secs(120));
+        assert!(sim.is_idle());
+    }
+}
+
+#[test]
+fn a_response_that_reaches_nobody_is_given_up() {
+    let mut sim = Sim::new();
+    sim.host("edge.example.net", &["203.0.113.9"]);
+    let (mut alice, bob) = (sim.phone_over("alice", Transport::Tcp), sim.registered("bob"));
+    alice.contact = "sip:alice@edge.example.net".to_owned();
+    sim.invite(&alice, "sip:bob@example.com");
+    let invite = sim.expect(&bob, "INVITE");
+    sim.close(&alice);
+    for ip in [alice.flow.remote.ip(), [203, 0, 113, 9].into()] {
+        sim.unreachable.insert((Transport::Tcp, (ip, 5060).into()));
+    }
+    sim.respond(&bob, &invite, "180 Ringing");
+    sim.respond(&bob, &invite, "486 Busy Here");
+    sim.expect(&bob, "ACK");
+    sim.advance(secs(120));
+    assert!(sim.is_idle());
+}
