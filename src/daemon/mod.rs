@@ -34,7 +34,7 @@ use crate::sip::shared::{self, Epoch, Keys, Shared};
 use crate::sip::transaction::KeyHasher;
 use crate::transport;
 use crate::transport::counters::Counters;
-use crate::transport::dns::Names;
+use crate::transport::dns::{self, Names};
 use crate::transport::settings::Limits;
 use crate::transport::table::Connections;
 use crate::transport::udp::Watch;
@@ -54,7 +54,7 @@ const DRAIN_INTERVAL: Duration = Duration::from_millis(50);
 const STOP_MAX: Duration = Duration::from_secs(2);
 
 /// Open files beside the connections: sockets, logs, look-ups.
-const OTHER_FILES: u64 = 256;
+const OTHER_FILES: u64 = 256 + 2 * dns::FLIGHTS_MAX as u64;
 
 /// The threads of the control runtime.
 const CONTROL_THREADS: usize = 1;

@@ -110,8 +110,8 @@ reasons! {
         "The transaction had ended before the CANCEL came.";
     NotHere = "not-found", 404 "Not Found", "the Request-URI names this server without a user",
         "Call user@domain.";
-    Unresolvable = "unresolvable", 480 "Temporarily Unavailable", "the next hop's name has no usable address",
-        "Check the host name and the name servers of this machine.";
+    Unresolvable = "unresolvable", 480 "Temporarily Unavailable", "the next hop's name leads nowhere",
+        "Check the host name and the name servers of this machine; ringbinder dns shows what they say.";
     Timeout = "ring-timeout", 408 "Request Timeout", "no phone answered in time",
         "Nobody answered; ring_timeout of the domain says how long it rings.";
     Overloaded = "overloaded", 503 "Service Unavailable", "the server has as many transactions as it may have",

@@ -1,7 +1,7 @@
 //! Host names of next hops: dnsmasq serves the records, peers on UDP and TCP are what they lead to (RFC 3263).
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -134,6 +134,45 @@ fn a_large_request_goes_over_tcp_and_over_udp_when_nobody_listens_there() {
     udp.reply(&got, "200 OK", "");
     assert_eq!(alice.answer("MESSAGE").status(), Some(200));
     again.stop();
+}
+
+#[test]
+fn a_host_of_both_families_is_tried_at_both() {
+    let names = NameServer::start(&[]);
+    let v6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    let listener = SocketAddr::new(v6, free_port(v6));
+    let server = Daemon::start(with_names(names.address()).listen("udp", listener));
+    let mut names = names;
+    let alice = Phone::new("alice", server.ip(), server.address());
+    let (on_v6, on_v4) = (Phone::new("six", v6, listener), peer("four", &server));
+    let service = |phone: &Phone| {
+        let port = phone.address().port();
+        format!("srv-host=_sip._udp.sip.test,dual.sip.test,{port},1,1")
+    };
+    let host = format!("host-record=dual.sip.test,{},::1", on_v4.address().ip());
+    // IPv6 is preferred where somebody is there
+    names.serve(&[host.clone(), service(&on_v6), "local-ttl=1".to_owned()]);
+    message(&alice, "sip:carl@sip.test", "");
+    let got = on_v6.await_request("MESSAGE");
+    assert_eq!(got.source, listener);
+    let via = got.header("Via");
+    assert!(via.starts_with(&format!("SIP/2.0/UDP {listener};")), "{via}");
+    on_v6.reply(&got, "200 OK", "");
+    assert_eq!(alice.answer("MESSAGE").status(), Some(200));
+    // where nobody is, IPv4 has its turn
+    names.serve(&[host, service(&on_v4), "local-ttl=1".to_owned()]);
+    let got = wait_for("a request over IPv4", SOON, || {
+        message(&alice, "sip:carl@sip.test", "");
+        let got = on_v4.poll(Duration::from_millis(2500));
+        // until then the old record holds
+        while let Some(got) = on_v6.poll(Duration::from_millis(1)) {
+            on_v6.reply(&got, "200 OK", "");
+        }
+        got
+    });
+    assert_eq!(got.source, server.address());
+    on_v4.reply(&got, "200 OK", "");
+    server.stop();
 }
 
 #[test]

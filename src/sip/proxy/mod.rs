@@ -361,9 +361,12 @@ impl Proxy {
 
 /// The host name in the Via of a request that came over TCP or TLS. Whoever uses WebSocket cannot be connected to.
 fn via_name(request: &Message, flow: &Flow) -> Option<Box<str>> {
-    match (flow.transport, request.top_via()?.host) {
-        (Transport::Tcp | Transport::Tls, Host::Name(name)) => resolution::checked_name(name),
-        (Transport::Tcp | Transport::Tls | Transport::Udp | Transport::Ws | Transport::Wss, _) => None,
+    match flow.transport {
+        Transport::Tcp | Transport::Tls => match request.top_via()?.host {
+            Host::Name(name) => resolution::checked_name(name),
+            Host::V4(_) | Host::V6(_) => None,
+        },
+        Transport::Udp | Transport::Ws | Transport::Wss => None,
     }
 }
 

@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use super::answers::Known;
 use crate::sip::resolution::{Answer, Lookup};
 
-/// The most look-ups under way.
-pub const FLIGHTS_MAX: usize = 512;
+/// The most look-ups under way. Each has an open file for each of two name servers.
+pub const FLIGHTS_MAX: usize = 256;
 
 /// The most of them that one source (an IPv4 address or IPv6 /64) has caused.
 pub const FLIGHTS_OF_SOURCE_MAX: usize = 64;

@@ -21,6 +21,8 @@ use super::counters::Counters;
 use super::routes::Routes;
 use crate::sip::hop::Hop;
 use crate::sip::resolution::{Answer, Lookup, Means, Question, Resolution};
+pub use flights::FLIGHTS_MAX;
+
 use answers::{Answers, Known};
 use flights::{Flight, Flights, Start, Waiting};
 use system::System;
