@@ -1,18 +1,19 @@
 //! The life of branches (RFC 3261 §16.6-§16.10): started, moved to the next hop, cancelled, completed.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::contexts::ContextId;
 use super::engine::{Engine, question};
 use super::forwarding::{Draft, first_route};
+use super::hops;
 use super::response_context::{Attempt, Best, Branch, BranchState, Cancel, Outcome, Phase, ResponseContext, Search};
 use super::targets::{self, Candidate, Candidates, Way};
 use crate::sip::hop::{ConnectionId, Flow, Hop, Target, Transport};
 use crate::sip::location::AddressOfRecord;
+use crate::sip::message::Message;
 use crate::sip::message::address::NameAddr;
 use crate::sip::message::header::HeaderName;
 use crate::sip::message::uri::{Host, Scheme, Uri};
-use crate::sip::message::{Message, delta_seconds};
 use crate::sip::reason::Reason;
 use crate::sip::resolution::{MAX_HOPS, Question};
 use crate::sip::transaction::TIMER_C;
@@ -207,7 +208,7 @@ pub fn receive_response(
     };
     let status = response.status().unwrap_or(500);
     let is_completed = branch.state == BranchState::Completed;
-    note_answer_of_hop(engine, context, index, status, response, now);
+    hops::note_answer(&engine.shared, context, index, response, now);
     match status {
         100..=199 => receive_provisional(engine, id, context, index, response, status, now),
         200..=299 => {
@@ -238,35 +239,6 @@ pub fn receive_response(
             }
             advance(engine, id, context, now);
         }
-    }
-}
-
-/// Notes whether a hop works, for all calls to come. A 503 means that it does not, every other response that it does.
-fn note_answer_of_hop(
-    engine: &Engine,
-    context: &ResponseContext,
-    index: usize,
-    status: u16,
-    response: &Message,
-    now: Instant,
-) {
-    let Some(hop) = hop(context, index) else { return };
-    if status != 503 {
-        return engine.shared.health.note_working(hop);
-    }
-    let retry_after = response.header(HeaderName::RetryAfter).and_then(|value| {
-        let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        delta_seconds(&value[..digits])
-    });
-    let pause = retry_after.map(|secs| Duration::from_secs(u64::from(secs)));
-    engine.shared.health.note_failing(hop, pause, now);
-}
-
-/// The hop that a branch has been sent to, unless it was a flow.
-fn hop(context: &ResponseContext, index: usize) -> Option<&Hop> {
-    match context.search.as_ref()?.attempts.get(index)?.target.as_ref()? {
-        Target::Hop(hop) => Some(hop),
-        Target::Flow(_) => None,
     }
 }
 
@@ -375,10 +347,8 @@ pub fn timed_out(engine: &mut Engine, id: ContextId, context: &mut ResponseConte
         return;
     }
     // A hop that has said 100 works.
-    if branch.state == BranchState::Trying
-        && let Some(hop) = hop(context, index)
-    {
-        engine.shared.health.note_failing(hop, None, now);
+    if branch.state == BranchState::Trying {
+        hops::note_failure(&engine.shared, context, index, now);
     }
     if context.may_start() && has_more_hops(context, index) {
         try_next_hop(engine, id, context, index, now);
@@ -396,9 +366,7 @@ pub fn unreachable(engine: &mut Engine, id: ContextId, context: &mut ResponseCon
     if branch.state == BranchState::Completed {
         return;
     }
-    if let Some(hop) = hop(context, index) {
-        engine.shared.health.note_failing(hop, None, now);
-    }
+    hops::note_failure(&engine.shared, context, index, now);
     let may_go_on = context.phase == Phase::Collecting;
     let has_more_hops = has_more_hops(context, index);
     let Some(search) = context.search.as_deref_mut() else {

@@ -9,6 +9,7 @@ pub mod branches;
 pub mod contexts;
 pub mod engine;
 pub mod forwarding;
+mod hops;
 mod own_address;
 pub mod response_context;
 pub mod routing;

@@ -1,6 +1,6 @@
 //! Looks names up, for [`Resolution`] to decide what and to put in order (RFC 3263). What has been looked up is kept as
 //! long as its TTL says; nobody waits for a name but who asks for it; and no message can have more looked up than the
-//! limits here and in [`flights`] allow.
+//! limits here and in `flights` allow.
 
 mod answers;
 mod flights;
