@@ -269,6 +269,14 @@ pub const FAMILIES: &[Family] = &[
         },
     },
     Family {
+        name: "ringbinder_hop_failures_total",
+        kind: Kind::Counter,
+        labels: &[],
+        help: "Requests to other hosts that were not answered in time, could not be sent, or were answered 503; the next host \
+               is tried where there is one.",
+        write: |now, samples| samples.add(&[], now.counts.hop_failures),
+    },
+    Family {
         name: "ringbinder_lookups_total",
         kind: Kind::Counter,
         labels: &["result"],

@@ -208,7 +208,7 @@ pub fn receive_response(
     };
     let status = response.status().unwrap_or(500);
     let is_completed = branch.state == BranchState::Completed;
-    hops::note_answer(&engine.shared, context, index, response, now);
+    hops::note_answer(engine, context, index, response, now);
     match status {
         100..=199 => receive_provisional(engine, id, context, index, response, status, now),
         200..=299 => {
@@ -348,7 +348,7 @@ pub fn timed_out(engine: &mut Engine, id: ContextId, context: &mut ResponseConte
     }
     // A hop that has said 100 works.
     if branch.state == BranchState::Trying {
-        hops::note_failure(&engine.shared, context, index, now);
+        hops::note_failure(engine, context, index, now);
     }
     if context.may_start() && has_more_hops(context, index) {
         try_next_hop(engine, id, context, index, now);
@@ -366,7 +366,7 @@ pub fn unreachable(engine: &mut Engine, id: ContextId, context: &mut ResponseCon
     if branch.state == BranchState::Completed {
         return;
     }
-    hops::note_failure(&engine.shared, context, index, now);
+    hops::note_failure(engine, context, index, now);
     let may_go_on = context.phase == Phase::Collecting;
     let has_more_hops = has_more_hops(context, index);
     let Some(search) = context.search.as_deref_mut() else {

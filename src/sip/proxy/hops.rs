@@ -2,31 +2,33 @@
 
 use std::time::{Duration, Instant};
 
+use super::engine::Engine;
 use super::response_context::ResponseContext;
 use crate::sip::hop::{Hop, Target};
 use crate::sip::message::header::HeaderName;
 use crate::sip::message::{Message, delta_seconds};
-use crate::sip::shared::Shared;
 
 /// A response has come from the hop of branch `index`. A 503 means that the hop does not work, for as long as it says;
 /// every other response that it does.
-pub fn note_answer(shared: &Shared, context: &ResponseContext, index: usize, response: &Message, now: Instant) {
+pub fn note_answer(engine: &mut Engine, context: &ResponseContext, index: usize, response: &Message, now: Instant) {
     let Some(hop) = hop(context, index) else { return };
     if response.status() != Some(503) {
-        return shared.health.note_working(hop);
+        return engine.shared.health.note_working(hop);
     }
     let retry_after = response.header(HeaderName::RetryAfter).and_then(|value| {
         let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
         delta_seconds(&value[..digits])
     });
     let pause = retry_after.map(|secs| Duration::from_secs(u64::from(secs)));
-    shared.health.note_failing(hop, pause, now);
+    engine.counts.hop_failures += 1;
+    engine.shared.health.note_failing(hop, pause, now);
 }
 
 /// The hop of branch `index` is silent or cannot be sent to.
-pub fn note_failure(shared: &Shared, context: &ResponseContext, index: usize, now: Instant) {
+pub fn note_failure(engine: &mut Engine, context: &ResponseContext, index: usize, now: Instant) {
     if let Some(hop) = hop(context, index) {
-        shared.health.note_failing(hop, None, now);
+        engine.counts.hop_failures += 1;
+        engine.shared.health.note_failing(hop, None, now);
     }
 }
 

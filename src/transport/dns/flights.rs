@@ -140,6 +140,9 @@ impl Flights {
         }
         self.end(lookup);
         let second = now.saturating_duration_since(self.start).as_secs();
+        if self.flying.len() >= FLIGHTS_MAX {
+            self.end_abandoned();
+        }
         if self.flying.len() >= FLIGHTS_MAX || self.all.in_second(second) >= STARTS_MAX {
             return Start::Refused(Limit::All);
         }
@@ -159,6 +162,16 @@ impl Flights {
         let waiting = Waiting::For(landed.clone());
         self.flying.insert(lookup.clone(), Flying { landed, source });
         Start::New(Flight(sender), waiting)
+    }
+
+    /// Ends those whose tasks are gone.
+    fn end_abandoned(&mut self) {
+        let is_abandoned = |flying: &Flying| flying.landed.has_changed().is_err();
+        let abandoned = self.flying.iter().filter(|(_, flying)| is_abandoned(flying));
+        let abandoned: Vec<Lookup> = abandoned.map(|(lookup, _)| lookup.clone()).collect();
+        for lookup in abandoned {
+            self.end(&lookup);
+        }
     }
 
     /// A look-up has ended.
@@ -218,6 +231,11 @@ mod tests {
         let mut flights = Flights::new(now);
         drop(flights.start(&lookup(1), None, now));
         assert!(is_new(&flights.start(&lookup(1), None, now)));
+        for number in 0..FLIGHTS_MAX * 3 {
+            let source = IpAddr::from(std::net::Ipv4Addr::from(number as u32));
+            drop(flights.start(&lookup(number), Some(source), now));
+        }
+        assert!(is_new(&flights.start(&lookup(0), None, now)));
     }
 
     #[test]

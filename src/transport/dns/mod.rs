@@ -299,7 +299,7 @@ mod tests {
             port: 5070,
             target: "a.sip.test".into(),
         };
-        let now = Instant::now();
+        let now = Instant::now().checked_sub(Duration::from_secs(10)).unwrap();
         {
             let answers = &mut names.inner.state.lock().answers;
             answers.keep(&lookup(RecordKind::Naptr, "sip.test"), found(Answer::Nothing), now);
