@@ -7,6 +7,7 @@ mod baresip;
 mod calls;
 mod fork;
 mod in_dialog;
+mod interfaces;
 mod metrics;
 mod names;
 mod nat;
