@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ringbinder::sip::hop::Transport;
 
-use crate::support::{Got, Phone, Sim};
+use crate::support::{Dialog, Draft, Got, Phone, Sim};
 
 const CARL: &str = "sip:carl@example.net";
 
@@ -159,7 +159,7 @@ fn a_503_says_how_long_the_hop_is_to_be_spared() {
     let (mut sim, alice, [one, two]) = two_hops();
     sim.invite(&alice, CARL);
     let invite = sim.expect(&one, "INVITE");
-    let refusal = crate::support::Draft::response(&invite, "503 Service Unavailable", Some("t"));
+    let refusal = Draft::response(&invite, "503 Service Unavailable", Some("t"));
     sim.send(&one, &refusal.add("Retry-After", "10 (maintenance)"));
     sim.expect(&one, "ACK");
     let invite = sim.expect(&two, "INVITE");
@@ -292,6 +292,65 @@ fn a_response_that_reaches_nobody_is_given_up() {
     sim.respond(&bob, &invite, "180 Ringing");
     sim.respond(&bob, &invite, "486 Busy Here");
     sim.expect(&bob, "ACK");
+    sim.advance(secs(120));
+    assert!(sim.is_idle());
+}
+
+#[test]
+fn within_a_dialog_another_place_of_the_same_name_takes_over() {
+    let mut sim = Sim::new();
+    let alice = sim.registered("alice");
+    sim.host("example.net", &["203.0.113.5", "203.0.113.6"]);
+    let [one, two] = ["203.0.113.5:5060", "203.0.113.6:5060"].map(|address| sim.peer(Transport::Udp, address));
+    let sent = sim.invite(&alice, CARL);
+    let invite = sim.expect(&one, "INVITE");
+    sim.respond(&one, &invite, "200 OK");
+    let answer = sim.expect(&alice, "200");
+    let mut dialog = Dialog::of_caller(&sent, &answer);
+    let ack = dialog.ack(&mut sim, &alice);
+    sim.send(&alice, &ack);
+    sim.expect(&one, "ACK");
+
+    sim.unreachable.insert((Transport::Udp, one.flow.remote));
+    let info = dialog.request(&mut sim, &alice, "INFO");
+    sim.send(&alice, &info);
+    let got = sim.expect(&two, "INFO");
+    sim.respond(&two, &got, "200 OK");
+    sim.expect(&alice, "200");
+
+    // it is known by now, and tried last
+    sim.unreachable.clear();
+    let info = dialog.request(&mut sim, &alice, "INFO");
+    sim.send(&alice, &info);
+    let got = sim.expect(&two, "INFO");
+    sim.respond(&two, &got, "200 OK");
+    sim.expect(&alice, "200");
+
+    // where the name has no place any more, the dialog's own is left
+    sim.host("example.net", &[]);
+    let bye = dialog.request(&mut sim, &alice, "BYE");
+    sim.send(&alice, &bye);
+    let got = sim.expect(&one, "BYE");
+    sim.respond(&one, &got, "200 OK");
+    sim.expect(&alice, "200");
+    sim.nothing_else();
+}
+
+#[test]
+fn within_a_dialog_a_hop_that_is_gone_with_its_name_is_a_480() {
+    let mut sim = Sim::new();
+    let alice = sim.registered("alice");
+    sim.host("example.net", &["203.0.113.5"]);
+    let one = sim.peer(Transport::Udp, "203.0.113.5:5060");
+    let sent = sim.invite(&alice, CARL);
+    let invite = sim.expect(&one, "INVITE");
+    sim.respond(&one, &invite, "200 OK");
+    let answer = sim.expect(&alice, "200");
+    let mut dialog = Dialog::of_caller(&sent, &answer);
+    sim.unreachable.insert((Transport::Udp, one.flow.remote));
+    let bye = dialog.request(&mut sim, &alice, "BYE");
+    sim.send(&alice, &bye);
+    sim.expect(&alice, "480");
     sim.advance(secs(120));
     assert!(sim.is_idle());
 }

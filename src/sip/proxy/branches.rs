@@ -78,6 +78,8 @@ fn start(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, brea
     };
     let target = match &candidate.way {
         Way::Flow(flow) => Some(Target::Flow(*flow)),
+        // One that has failed of late is tried after the others of its name.
+        Way::Token(Target::Hop(hop)) if engine.shared.health.is_failing(hop, now) && hop.server_name.is_some() => None,
         Way::Token(target) => Some(target.clone()),
         Way::Resolve => None,
     };
@@ -99,7 +101,7 @@ fn start(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, brea
     }
 }
 
-/// Asks for the hops of a branch: of its first Route, else of its Request-URI.
+/// Asks for the hops of a branch: of the name that a token's hop had, else of its first Route, else of its Request-URI.
 fn ask(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index: usize) {
     match hop_question(context, index) {
         Some(question) => {
@@ -114,6 +116,9 @@ fn hop_question(context: &ResponseContext, index: usize) -> Option<Question> {
     let search = context.search.as_deref()?;
     let (request, template) = search.request.as_ref()?;
     let candidate = search.candidates.list().get(index)?;
+    if let Way::Token(Target::Hop(hop)) = &candidate.way {
+        return hops::question(hop);
+    }
     let route =
         first_route(request, template, search.candidates.path(candidate)).and_then(|value| NameAddr::parse(value).ok());
     let uri = route.map_or(search.candidates.uri(candidate), |route| route.uri);
@@ -140,8 +145,20 @@ pub fn resolved(
     if branch.state != BranchState::Resolving {
         return;
     }
-    let Some(attempt) = attempt(context, index) else { return };
+    let Some(search) = context.search.as_deref_mut() else {
+        return;
+    };
+    let (Some(attempt), Some(candidate)) = (search.attempts.get_mut(index), search.candidates.list().get(index)) else {
+        return;
+    };
     hops.truncate(MAX_HOPS);
+    // Where the name leads elsewhere by now, the hop of the dialog is one of its places still.
+    if let Way::Token(Target::Hop(hop)) = &candidate.way
+        && !attempt.has_fallen_back
+        && !hops.contains(hop)
+    {
+        hops.push(hop.clone());
+    }
     engine.shared.health.put_failing_last(&mut hops, now);
     hops.reverse();
     attempt.hops = hops;
@@ -394,7 +411,7 @@ pub fn unreachable(engine: &mut Engine, id: ContextId, context: &mut ResponseCon
             finish_watch(engine, id, context, index);
             send(engine, id, context, index, Target::Hop(hop), now);
         }
-        Some(Fallback::Contact) => {
+        Some(Fallback::Resolve) => {
             finish_watch(engine, id, context, index);
             ask(engine, id, context, index);
         }
@@ -432,11 +449,11 @@ pub fn connection_lost(
 
 enum Fallback {
     Hop(Hop),
-    Contact,
+    Resolve,
 }
 
-/// Where a branch may still be tried when its flow is dead: a token's side at the address it had, a TCP binding at its
-/// Contact when that is the address it came from (RFC 3261 §18.1.1).
+/// Where a branch may still be tried when its flow is dead: a token's side at the address it had, or at what its name
+/// leads to (RFC 3263 §4.3); a TCP binding at its Contact when that is the address it came from (RFC 3261 §18.1.1).
 fn fallback(way: &Way, uri: &[u8]) -> Option<Fallback> {
     match way {
         Way::Flow(flow) if flow.transport == Transport::Tcp => {
@@ -446,7 +463,7 @@ fn fallback(way: &Way, uri: &[u8]) -> Option<Fallback> {
                 Host::V6(address) => flow.remote.ip() == std::net::IpAddr::V6(address),
                 Host::Name(_) => false,
             };
-            is_source.then_some(Fallback::Contact)
+            is_source.then_some(Fallback::Resolve)
         }
         Way::Token(Target::Flow(flow)) if flow.transport == Transport::Tcp => Some(Fallback::Hop(Hop {
             transport: flow.transport,
@@ -454,6 +471,7 @@ fn fallback(way: &Way, uri: &[u8]) -> Option<Fallback> {
             local: flow.local,
             server_name: None,
         })),
+        Way::Token(Target::Hop(hop)) if hop.server_name.is_some() => Some(Fallback::Resolve),
         Way::Flow(_) | Way::Token(_) | Way::Resolve => None,
     }
 }
@@ -610,6 +628,6 @@ const MAX_UDP_REQUEST: usize = 1300;
 /// The most contacts of one redirection that are followed, and the most branches that redirections may lead to.
 const MAX_REDIRECTIONS: usize = 10;
 const MAX_BRANCHES: usize = 60;
-/// What our Via and Max-Forwards add, and what two Record-Routes add to them.
-const FORWARDING_GROWTH: usize = 100;
-const RECORDED_GROWTH: usize = 400;
+/// What our Via and Max-Breadth add, and what they add together with a Record-Route.
+const FORWARDING_GROWTH: usize = 110;
+const RECORDED_GROWTH: usize = 300;
