@@ -15,8 +15,9 @@ pub mod transport;
 // What is asked over HTTP: the metrics.
 pub mod http;
 
-// The configuration file, and one to begin with.
+// The configuration file, and one to begin with; where a URI leads.
 pub mod config;
+pub mod explain;
 pub mod quickstart;
 
 // Start, the shards, drain.

@@ -2,8 +2,10 @@
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write, stderr, stdout};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -13,7 +15,12 @@ use tracing_subscriber::EnvFilter;
 use ringbinder::config::report::Report;
 use ringbinder::config::users_file::UsersFile;
 use ringbinder::config::{self, Config, Log, LogFormat, password};
+use ringbinder::explain::{self, Verdict};
 use ringbinder::quickstart::{self, Bind};
+use ringbinder::sip::hop::Transport;
+use ringbinder::transport::dns::Names;
+use ringbinder::transport::routes::Routes;
+use ringbinder::transport::settings;
 use ringbinder::{daemon, random};
 
 #[cfg(feature = "mimalloc")]
@@ -50,6 +57,16 @@ enum Command {
     Check {
         /// The configuration; otherwise as for `run`.
         #[arg(value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Say step by step where a SIP URI leads: NAPTR, SRV, addresses, and the places to be tried in their order. Exit
+    /// status 0 when it leads somewhere, 1 when not, 2 when it is no SIP URI.
+    Dns {
+        /// The URI, as in sip:alice@example.com.
+        uri: String,
+        /// The configuration, which says what can be sent with and who is asked; otherwise as for `run`, and without
+        /// one UDP, TCP and TLS.
+        #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
     /// Edit an htdigest file of users.
@@ -114,6 +131,11 @@ fn main() -> ExitCode {
         Command::Run { config } => run(config),
         Command::Quickstart { dir, bind } => start_quickly(quickstart::Options { dir, binds: bind }),
         Command::Check { config } => check(config),
+        Command::Dns { uri, config } => match explain_uri(&uri, config) {
+            Ok(Verdict::Leads) => Ok(()),
+            Ok(Verdict::LeadsNowhere) => return ExitCode::from(1),
+            Err(failure) => Err(failure),
+        },
         Command::User(user) => edit_users(user).map_err(Failure::Start),
     };
     match done {
@@ -155,6 +177,45 @@ fn check(file: Option<PathBuf>) -> Result<(), Failure> {
     }
     eprintln!("{report}");
     Ok(())
+}
+
+fn explain_uri(uri: &str, file: Option<PathBuf>) -> Result<Verdict, Failure> {
+    let question = explain::question(uri).map_err(|error| Failure::Configuration(format!("error: {uri}: {error}")))?;
+    let variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let settings = match file.or_else(|| config::find(&variables)) {
+        Some(path) => match load_from(&path, &variables)? {
+            (Some(config), _) => config.transport,
+            (None, report) => return Err(Failure::Configuration(report.to_string())),
+        },
+        None => settings::Settings {
+            listeners: any_listeners(),
+            ..settings::Settings::default()
+        },
+    };
+    let listeners = settings.listeners.iter();
+    let routes = Routes::new(listeners.map(|listener| (listener.transport, listener.bind)).collect());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot make a runtime")?;
+    let explained = runtime.block_on(async {
+        let names = Names::new(routes, settings.dns, Arc::default());
+        explain::explain(question, &names, &mut stdout().lock()).await
+    });
+    Ok(explained.context("cannot write")?)
+}
+
+/// What is listened on by a server that nobody has configured.
+fn any_listeners() -> Vec<settings::Listener> {
+    let transports = [Transport::Udp, Transport::Tcp, Transport::Tls];
+    let listener = |transport: Transport, ip: IpAddr| {
+        settings::Listener::new(transport, SocketAddr::new(ip, transport.default_port()))
+    };
+    let listeners = transports.into_iter().flat_map(|transport| {
+        let families = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)];
+        families.map(|ip| listener(transport, ip))
+    });
+    listeners.collect()
 }
 
 fn edit_users(user: User) -> anyhow::Result<()> {

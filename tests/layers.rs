@@ -19,6 +19,7 @@ const LAYERS: &[&[&str]] = &[
         "sip::domain",
         "sip::edge",
         "sip::failures",
+        "sip::health",
         "sip::counts",
     ],
     &["transport"],
@@ -27,7 +28,7 @@ const LAYERS: &[&[&str]] = &[
     &["sip::server"],
     &["sip"],
     &["http"],
-    &["config", "quickstart"],
+    &["config", "explain", "quickstart"],
     &["daemon"],
     &["main"],
 ];

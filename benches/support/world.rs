@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use ringbinder::sip::digest::{self, Algorithm, Authenticator, UsersBuilder};
 use ringbinder::sip::domain::{Domain, Domains, ForkOrder, UriCalling};
 use ringbinder::sip::failures::Failures;
+use ringbinder::sip::health::Health;
 use ringbinder::sip::hop::{Flow, Target, Transport};
 use ringbinder::sip::location::Location;
 use ringbinder::sip::message::Message;
@@ -59,6 +60,7 @@ impl World {
         let shared = Arc::new(Shared {
             is_stopping: Default::default(),
             failures: Failures::new([2; 16]),
+            health: Health::new([2; 16], now),
             settings: settings(algorithms),
             location: Arc::new(Location::new([3; 16], now)),
             authenticator: Authenticator::new(nonce_keys, 1, 1 << 12),

@@ -24,6 +24,8 @@ pub struct File {
     pub auth: Auth,
     /// `[proxy]`.
     pub proxy: Proxy,
+    /// `[dns]`.
+    pub dns: Dns,
     /// `[limits]`.
     pub limits: Limits,
     /// `[tls]`.
@@ -179,6 +181,16 @@ pub struct Proxy {
     pub emergency_numbers: Key<Vec<Spanned<String>>>,
     /// Whether the proxy follows redirections itself.
     pub recurse: Key<bool>,
+    /// How long a hop may be silent when there is another one.
+    pub hop_timeout: Key<Number>,
+}
+
+/// `[dns]`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dns {
+    /// The name servers.
+    pub servers: Key<Vec<Spanned<String>>>,
 }
 
 /// `[limits]`.

@@ -5,6 +5,7 @@
 
 mod certificate;
 mod credentials;
+mod dns;
 mod domains;
 mod environment;
 pub mod file;
@@ -57,6 +58,9 @@ const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"]
 
 /// The most worker threads.
 const WORKERS_MAX: u32 = 1024;
+
+/// The longest that a hop is waited for when there is another one: timers B and F.
+const HOP_TIMEOUT_MAX: u32 = 32;
 
 /// The least size of messages: what RFC 3261 §18.1.1 sends in one datagram anyway.
 const MESSAGE_SIZE_MIN: u32 = 1300;
@@ -146,6 +150,7 @@ fn settings(file: &File, variables: &[(OsString, OsString)], key: [u8; 16], repo
         transport: transport::settings::Settings {
             message,
             limits: connection_limits(&file.limits, report),
+            dns: dns::settings(&file.dns, report),
             listeners: listeners
                 .iter()
                 .map(|listener| transport::settings::Listener {
@@ -172,6 +177,7 @@ fn settings(file: &File, variables: &[(OsString, OsString)], key: [u8; 16], repo
             local_addresses: Vec::new(),
             recurse: value(&file.proxy.recurse, false),
             transaction: transaction::Settings {
+                hop_timeout: hop_timeout(&file.proxy, report),
                 max: limit(&file.limits.transactions, "transactions", TRANSACTIONS as usize, report),
                 ..transaction::Settings::default()
             },
@@ -192,6 +198,13 @@ fn state_dir(server: &file::Server, variables: &[(OsString, OsString)], report: 
     // systemd separates several folders by colons; ours is the first.
     let given = given.and_then(|(_, value)| value.to_str()?.split(':').next().map(PathBuf::from));
     given.unwrap_or_else(|| files::path(STATE_DIR, report))
+}
+
+fn hop_timeout(proxy: &file::Proxy, report: &mut Report) -> Duration {
+    let secs = domains::ranged(&proxy.hop_timeout, "hop_timeout", 1..=HOP_TIMEOUT_MAX, report);
+    secs.map_or(transaction::Settings::default().hop_timeout, |secs| {
+        Duration::from_secs(u64::from(secs))
+    })
 }
 
 fn message_size(limits: &file::Limits, report: &mut Report) -> usize {

@@ -92,7 +92,7 @@ fn every_key_arrives() {
     let (config, report) = folder.load(
         r#"
         server = { state_dir = "/x", workers = 3 }
-        proxy = { recurse = true, emergency_numbers = ["112", "+1*#"] }
+        proxy = { recurse = true, emergency_numbers = ["112", "+1*#"], hop_timeout = 9 }
         log = { format = "json", level = "warn,ringbinder::sip=trace" }
         [registrar]
         min_expires = 60
@@ -101,6 +101,8 @@ fn every_key_arrives() {
         strict_uri = true
         [http]
         bind = "[::1]:9090"
+        [dns]
+        servers = ["192.0.2.53", "[2001:db8::53]:5353"]
         [limits]
         message_size = 4000
         connections = 10
@@ -157,6 +159,9 @@ fn every_key_arrives() {
         config.http.bind.map(|bind| bind.to_string()).as_deref(),
         Some("[::1]:9090")
     );
+    assert_eq!(config.sip.transaction.hop_timeout.as_secs(), 9);
+    let servers = ["192.0.2.53:53", "[2001:db8::53]:5353"].map(|server| server.parse().unwrap());
+    assert_eq!(config.transport.dns.servers, servers);
     assert!(config.sip.recurse);
     assert_eq!(config.sip.listeners[0].transport, Transport::Tcp);
     assert_eq!(config.sip.listeners[0].bind, config.transport.listeners[0].bind);
@@ -626,6 +631,25 @@ fn limits_are_checked() {
 }
 
 #[test]
+fn name_servers_are_addresses() {
+    for (servers, expected) in [
+        (
+            "[\"ns.example.com\"]",
+            "\"ns.example.com\" is no address of a name server",
+        ),
+        ("[\"192.0.2.53:0\"]", "\"192.0.2.53:0\" is no address of a name server"),
+        ("[]", "`servers` names nobody"),
+        (
+            "[\"::1\", \"::2\", \"::3\", \"::4\", \"::5\", \"::6\", \"::7\", \"::8\", \"::9\"]",
+            "`servers` are at most 8",
+        ),
+    ] {
+        let said = said(&format!("{LISTEN}[dns]\nservers = {servers}\n"));
+        assert!(said.iter().any(|line| line.contains(expected)), "{servers}: {said:?}");
+    }
+}
+
+#[test]
 fn the_state_folder_is_found() {
     let folder = Folder::new();
     let path = folder.write("a.toml", LISTEN);
@@ -709,6 +733,7 @@ fn the_defaults_shown_are_the_defaults() {
             "identities",
             "ring_timeout",
             "origins",
+            "servers",
         ];
         let tls = text.find("# [[listen]]").unwrap()..text.find("## What holds in every domain").unwrap();
         let edge = text.find("# [[edge]]").unwrap()..text.find("## Those who may authenticate").unwrap();

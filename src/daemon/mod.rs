@@ -29,11 +29,13 @@ use crate::http;
 use crate::random;
 use crate::sip::digest::{self, Authenticator};
 use crate::sip::failures::Failures;
+use crate::sip::health::Health;
 use crate::sip::location::Location;
 use crate::sip::shared::{self, Epoch, Keys, Shared};
 use crate::sip::transaction::KeyHasher;
 use crate::transport;
-use crate::transport::dns::Names;
+use crate::transport::counters::Counters;
+use crate::transport::dns::{self, Names};
 use crate::transport::settings::Limits;
 use crate::transport::table::Connections;
 use crate::transport::udp::Watch;
@@ -53,7 +55,7 @@ const DRAIN_INTERVAL: Duration = Duration::from_millis(50);
 const STOP_MAX: Duration = Duration::from_secs(2);
 
 /// Open files beside the connections: sockets, logs, look-ups.
-const OTHER_FILES: u64 = 256;
+const OTHER_FILES: u64 = 256 + 2 * dns::FLIGHTS_MAX as u64;
 
 /// The threads of the control runtime.
 const CONTROL_THREADS: usize = 1;
@@ -129,13 +131,19 @@ impl Daemon {
         });
         let ports = ports.collect::<anyhow::Result<_>>()?;
         let first_id = u64::from_ne_bytes(random::bytes()?);
+        let counters = Arc::<Counters>::default();
+        let names = Names::new(
+            listeners.routes(),
+            settings.transport.dns.clone(),
+            Arc::clone(&counters),
+        );
         let node = Arc::new(Node {
             shards: Shards::new(&shared, workers, now, random::bytes)?,
             shared,
             workers: ports,
             connections: Arc::new(Connections::new(first_id, settings.transport.limits.clone())),
-            names: Names::new(listeners.routes()),
-            counters: Arc::default(),
+            names,
+            counters,
             control: control.handle().clone(),
             client: listeners.client_config(&settings.transport)?,
             certificates: Arc::clone(&listeners.certificates),
@@ -155,6 +163,7 @@ impl Daemon {
         }
         control.spawn(memory::give_back());
         control.spawn(certificates::watch(Arc::clone(&node.certificates), signals.hangup));
+        control.spawn(node::watch_names(Arc::clone(&node)));
         let accepting = listeners.accept(&node, control.handle());
         if let Some(listener) = http {
             let numbers = Numbers::new(Arc::clone(&node));
@@ -284,6 +293,7 @@ fn make_shared(mut settings: shared::Settings, state: &StateDirectory, now: Inst
         location: Arc::new(Location::new(random::bytes()?, now)),
         authenticator: Authenticator::new(nonce_keys, start, Authenticator::WINDOWS),
         failures: Failures::new(hash),
+        health: Health::new(hash, now),
         server_keys: KeyHasher::new(&hash),
         settings,
         epoch: Epoch {

@@ -14,7 +14,7 @@ use crate::sip::resolution::{QueryId, Question};
 use crate::sip::server::{Input, Origin};
 use crate::sip::shared::Shared;
 use crate::transport::counters::Counters;
-use crate::transport::dns::Names;
+use crate::transport::dns::{self, Names};
 use crate::transport::settings::Settings;
 use crate::transport::table::{Connection, Connections};
 use crate::transport::tcp::Accepted;
@@ -132,5 +132,13 @@ impl Node {
             shard,
             input: Box::new(input),
         });
+    }
+}
+
+/// Follows the changes of the system's name servers.
+pub async fn watch_names(node: Arc<Node>) {
+    loop {
+        tokio::time::sleep(dns::RELOAD_INTERVAL).await;
+        node.names.reload();
     }
 }

@@ -18,6 +18,8 @@ pub struct Counts {
     pub malformed: u64,
     /// Requests with a wrong password or a nonce count that did not rise.
     pub authentication_failures: u64,
+    /// Requests that a hop did not answer in time, could not be sent to, or answered 503 to (RFC 3263 §4.3).
+    pub hop_failures: u64,
     /// Transactions, of servers or clients, for which there was no room.
     pub transactions_refused: u64,
 }
@@ -67,6 +69,7 @@ impl Counts {
         self.retransmissions += other.retransmissions;
         self.malformed += other.malformed;
         self.authentication_failures += other.authentication_failures;
+        self.hop_failures += other.hop_failures;
         self.transactions_refused += other.transactions_refused;
     }
 
@@ -111,6 +114,7 @@ impl Default for Counts {
             retransmissions: 0,
             malformed: 0,
             authentication_failures: 0,
+            hop_failures: 0,
             transactions_refused: 0,
         }
     }

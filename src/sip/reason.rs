@@ -120,8 +120,8 @@ reasons! {
         "The transaction had ended before the CANCEL came.";
     NotHere = "not-found", 404 "Not Found", "the Request-URI names this server without a user",
         "Call user@domain.";
-    Unresolvable = "unresolvable", 480 "Temporarily Unavailable", "the next hop's name has no usable address",
-        "Check the host name and the name servers of this machine.";
+    Unresolvable = "unresolvable", 480 "Temporarily Unavailable", "the next hop's name leads nowhere",
+        "Check the host name and the name servers of this machine; ringbinder dns shows what they say.";
     RegistrarUnreachable = "registrar-unreachable", 504 "Server Time-out", "the domain's registrar cannot be reached",
         "Look whether the `registrar` of the [[edge]] is right and up.";
     Timeout = "ring-timeout", 408 "Request Timeout", "no phone answered in time",

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::sip::digest::Authenticator;
 use crate::sip::domain::Domains;
 use crate::sip::failures::Failures;
+use crate::sip::health::Health;
 use crate::sip::hop::Transport;
 use crate::sip::location::Location;
 use crate::sip::message::limits::Limits;
@@ -24,6 +25,8 @@ pub struct Shared {
     pub authenticator: Authenticator,
     /// Failed authentications.
     pub failures: Failures,
+    /// The hops that have failed of late.
+    pub health: Health,
     /// Makes the keys by which requests find their server transactions.
     pub server_keys: KeyHasher,
     /// The wall clock at one instant.

@@ -85,6 +85,14 @@ pub struct Counters {
     pub connections_congested: Counter,
     /// Connections closed because no message boundary could be found.
     pub connections_misframed: Counter,
+    /// Look-ups that found records.
+    pub lookups_found: Counter,
+    /// Look-ups that found that there are none.
+    pub lookups_empty: Counter,
+    /// Look-ups that nobody answered, or not usefully.
+    pub lookups_failed: Counter,
     /// Names not looked up because too many were being looked up.
     pub queries_refused: Counter,
+    /// Names not looked up because their source has too many looked up.
+    pub queries_refused_of_source: Counter,
 }

@@ -2,10 +2,9 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
 
-use crate::sip::hop::{Hop, Transport};
-use crate::sip::resolution::{self, Question, QuestionHost};
+use crate::sip::hop::Transport;
+use crate::sip::resolution::Means;
 
 /// The listeners that requests are sent from.
 #[derive(Clone, Debug)]
@@ -19,9 +18,9 @@ impl Routes {
         Routes { listeners }
     }
 
-    /// Whether there is a listener of the family of `address`.
-    pub fn has_family(&self, is_ipv4: bool) -> bool {
-        self.listeners.iter().any(|(_, bound)| bound.is_ipv4() == is_ipv4)
+    /// What can be sent with.
+    pub fn means(&self) -> Means {
+        Means::of(self.listeners.iter().copied())
     }
 
     /// The address that `remote` is sent to from. `None` without a listener of that transport and family: nothing could
@@ -53,24 +52,6 @@ impl Routes {
             Some(local)
         };
         bound(source.ip()).or_else(of_wildcard).or(Some(first))
-    }
-
-    /// The hops that `question` leads to when its host has `addresses`, each with our address on the way there.
-    pub fn hops(&self, question: &Question, addresses: &[IpAddr]) -> Vec<Hop> {
-        let server_name: Option<Arc<str>> = match &question.host {
-            QuestionHost::Name(name) => Some(Arc::from(&**name)),
-            QuestionHost::Address(_) => None,
-        };
-        let hops = resolution::hops(question, addresses).into_iter();
-        let hops = hops.filter_map(|(transport, remote)| {
-            Some(Hop {
-                transport,
-                remote,
-                local: self.local(transport, remote)?,
-                server_name: server_name.clone(),
-            })
-        });
-        hops.collect()
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::dns;
 use crate::sip::hop::Transport;
 use crate::sip::message::limits;
 
@@ -19,6 +20,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What all of TLS has in common.
     pub tls: Tls,
+    /// Who is asked for names.
+    pub dns: dns::Settings,
 }
 
 /// `[tls]`, and the certificates of the domains.

@@ -68,6 +68,34 @@ fn calls_from_ipv6_to_ipv4_and_back() {
 }
 
 #[test]
+fn across_families_each_side_is_given_an_address_of_its_own() {
+    let ip = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    let other = SocketAddr::new(loopback(), 5060);
+    let server = Daemon::start(Configuration::on(ip, free_port(ip)).listen("udp", other));
+    let (alice, bob) = (
+        Phone::new("alice", ip, server.address()),
+        Phone::new("bob", other.ip(), other),
+    );
+    bob.register();
+    let dialog = alice.call(&bob);
+    // RFC 5658: two Record-Routes, of which each side finds its own first
+    let [nearest_callee, nearest_caller] = &dialog.routes[..] else {
+        panic!("{:?}", dialog.routes);
+    };
+    assert!(nearest_callee.contains(&format!("@{other};lr")), "{nearest_callee}");
+    assert!(
+        nearest_caller.contains(&format!("@{};lr", server.address())),
+        "{nearest_caller}"
+    );
+    bob.request("BYE", uri_of(&alice.contact()), &dialog.callee_headers(1, "BYE"));
+    let bye = alice.await_request("BYE");
+    assert_eq!(bye.source, server.address());
+    alice.reply(&bye, "200 OK", "");
+    assert_eq!(bob.answer("BYE").status(), Some(200));
+    server.stop();
+}
+
+#[test]
 fn a_host_name_elsewhere_is_looked_up() {
     let server = Daemon::start(Configuration::new());
     let alice = Phone::new("alice", server.ip(), server.address());

@@ -136,7 +136,7 @@ fn of_all_labels(scraped: &BTreeMap<String, f64>, start: &str) -> f64 {
 }
 
 /// Every sample by its name and labels.
-fn scrape(http: SocketAddr) -> BTreeMap<String, f64> {
+pub fn scrape(http: SocketAddr) -> BTreeMap<String, f64> {
     let mut stream = TcpStream::connect(http).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     write!(stream, "GET /metrics HTTP/1.1\r\nHost: {http}\r\n\r\n").unwrap();

@@ -272,7 +272,9 @@ fn who_breaks_the_rules_is_told_and_closed() {
     // The frame follows the answer, as the upgrade demands.
     let mut stream = TcpStream::connect(SocketAddr::new(server.ip(), WS)).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
-    stream.write_all(upgrade("Sec-WebSocket-Protocol: sip\r\n").as_bytes()).unwrap();
+    stream
+        .write_all(upgrade("Sec-WebSocket-Protocol: sip\r\n").as_bytes())
+        .unwrap();
     let mut head = [0; 12];
     stream.read_exact(&mut head).unwrap();
     assert_eq!(&head, b"HTTP/1.1 101");

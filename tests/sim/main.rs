@@ -8,6 +8,7 @@ mod random_walk;
 mod rfc3261_10_registrar;
 mod rfc3261_16_proxy;
 mod rfc3261_17_transactions;
+mod rfc3263_hops;
 mod rfc3327_path;
 mod rfc3608_service_route;
 mod rfc5393_loops;

@@ -28,6 +28,7 @@ pub struct Configuration {
     tls: String,
     web: String,
     files: Vec<(String, String)>,
+    advertise: Option<String>,
     probe: SocketAddr,
 }
 
@@ -51,6 +52,7 @@ impl Configuration {
             tls: String::new(),
             web: String::new(),
             files: Vec::new(),
+            advertise: None,
             probe: address,
         }
     }
@@ -58,6 +60,12 @@ impl Configuration {
     /// One more listener.
     pub fn listen(mut self, transport: &'static str, address: SocketAddr) -> Configuration {
         self.listeners.push((transport, address));
+        self
+    }
+
+    /// What all listeners say that their address is.
+    pub fn advertise(mut self, host: &str) -> Configuration {
+        self.advertise = Some(host.to_owned());
         self
     }
 
@@ -124,6 +132,9 @@ impl Configuration {
         let mut text = format!("[server]\nstate_dir = {:?}\n", folder.join("state"));
         for (transport, address) in &self.listeners {
             write!(text, "\n[[listen]]\ntransport = {transport:?}\nbind = \"{address}\"\n").unwrap();
+            if let Some(advertise) = &self.advertise {
+                writeln!(text, "advertise = {advertise:?}").unwrap();
+            }
             if matches!(*transport, "tls" | "wss") {
                 let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
                 writeln!(text, "cert = {cert:?}\nkey = {key:?}\n{}", self.tls).unwrap();

@@ -5,6 +5,8 @@
 
 pub mod baresip;
 pub mod daemon;
+pub mod nameserver;
+pub mod namespace;
 pub mod phone;
 pub mod place;
 pub mod program;

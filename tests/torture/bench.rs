@@ -82,6 +82,7 @@ impl Bench {
         let shared = Arc::new(Shared {
             is_stopping: Default::default(),
             failures: ringbinder::sip::failures::Failures::new([9; 16]),
+            health: ringbinder::sip::health::Health::new([9; 16], now),
             settings: settings(),
             location: Arc::new(Location::new([1; 16], now)),
             authenticator: Authenticator::new(

@@ -298,11 +298,35 @@ pub const FAMILIES: &[Family] = &[
         },
     },
     Family {
-        name: "ringbinder_lookups_refused_total",
+        name: "ringbinder_hop_failures_total",
         kind: Kind::Counter,
         labels: &[],
-        help: "Host names not looked up because too many were being looked up.",
-        write: |now, samples| samples.add(&[], now.sum(|counters| &counters.queries_refused)),
+        help: "Requests to other hosts that were not answered in time, could not be sent, or were answered 503; the next host \
+               is tried where there is one.",
+        write: |now, samples| samples.add(&[], now.counts.hop_failures),
+    },
+    Family {
+        name: "ringbinder_lookups_total",
+        kind: Kind::Counter,
+        labels: &["result"],
+        help: "Look-ups of names, those that were answered from memory not included: result is found, none (there are no \
+               such records) or failed (no name server gave an answer in time).",
+        write: |now, samples| {
+            samples.add(&["found"], now.sum(|counters| &counters.lookups_found))?;
+            samples.add(&["none"], now.sum(|counters| &counters.lookups_empty))?;
+            samples.add(&["failed"], now.sum(|counters| &counters.lookups_failed))
+        },
+    },
+    Family {
+        name: "ringbinder_lookups_refused_total",
+        kind: Kind::Counter,
+        labels: &["limit"],
+        help: "Names not looked up, by the limit that was reached: all (too many were being looked up) or source (too \
+               many for one sender).",
+        write: |now, samples| {
+            samples.add(&["all"], now.sum(|counters| &counters.queries_refused))?;
+            samples.add(&["source"], now.sum(|counters| &counters.queries_refused_of_source))
+        },
     },
     Family {
         name: "process_resident_memory_bytes",

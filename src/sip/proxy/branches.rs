@@ -6,6 +6,7 @@ use super::contexts::ContextId;
 use super::engine::{Engine, question};
 use super::failover::{self, flow_refused, is_of_path, try_next_flow};
 use super::forwarding::{Draft, first_route};
+use super::hops;
 use super::response_context::{Attempt, Best, Branch, BranchState, Cancel, Outcome, Phase, ResponseContext, Search};
 use super::targets::{self, Candidate, Candidates, Way};
 use crate::sip::hop::{Hop, Target};
@@ -15,7 +16,7 @@ use crate::sip::message::address::NameAddr;
 use crate::sip::message::header::HeaderName;
 use crate::sip::message::uri::{Scheme, Uri};
 use crate::sip::reason::Reason;
-use crate::sip::resolution::Question;
+use crate::sip::resolution::{MAX_HOPS, Question};
 use crate::sip::transaction::TIMER_C;
 
 /// Goes on with whatever is next: more branches, or the final response.
@@ -100,20 +101,27 @@ pub(super) fn go(engine: &mut Engine, id: ContextId, context: &mut ResponseConte
         .map(|candidate| &candidate.way)
     {
         Some(Way::Flow(flow) | Way::Only(flow)) => Target::Flow(*flow),
+        // One that has failed of late is tried after the others of its name.
+        Some(Way::Token {
+            target: Target::Hop(hop),
+            ..
+        }) if engine.shared.health.is_failing(hop, now) && hop.server_name.is_some() => {
+            return ask(engine, id, context, index);
+        }
         Some(Way::Token { target, .. }) => target.clone(),
         Some(Way::Resolve) | None => return ask(engine, id, context, index),
     };
     send(engine, id, context, index, target, now);
 }
 
-/// Asks for the hops of a branch: of its first Route, else of its Request-URI.
+/// Asks for the hops of a branch: of the name that a token's hop had, else of its first Route, else of its Request-URI.
 pub(super) fn ask(engine: &mut Engine, id: ContextId, context: &mut ResponseContext, index: usize) {
     match hop_question(context, index) {
         Some(question) => {
             context.branches[index].state = BranchState::Resolving;
-            engine.ask(id.branch_user(index), question);
+            engine.ask(id.branch_user(index), context.flow.remote.ip(), question);
         }
-        None => complete(engine, id, context, index, Outcome::Unreachable),
+        None => complete(engine, id, context, index, Outcome::Unresolvable),
     }
 }
 
@@ -121,10 +129,21 @@ fn hop_question(context: &ResponseContext, index: usize) -> Option<Question> {
     let search = context.search.as_deref()?;
     let (request, template) = search.request.as_ref()?;
     let candidate = search.candidates.list().get(index)?;
+    if let Way::Token {
+        target: Target::Hop(hop),
+        ..
+    } = &candidate.way
+    {
+        return hops::question(hop);
+    }
     let route =
         first_route(request, template, search.candidates.path(candidate)).and_then(|value| NameAddr::parse(value).ok());
     let uri = route.map_or(search.candidates.uri(candidate), |route| route.uri);
-    let is_large = request.bytes().len() + FORWARDING_GROWTH > MAX_UDP_REQUEST;
+    let growth = match template.record {
+        Some(_) => RECORDED_GROWTH,
+        None => FORWARDING_GROWTH,
+    };
+    let is_large = request.bytes().len() + growth > MAX_UDP_REQUEST;
     question(uri, is_large)
 }
 
@@ -143,13 +162,29 @@ pub fn resolved(
     if branch.state != BranchState::Resolving {
         return;
     }
-    let Some(attempt) = attempt(context, index) else { return };
+    let Some(search) = context.search.as_deref_mut() else {
+        return;
+    };
+    let (Some(attempt), Some(candidate)) = (search.attempts.get_mut(index), search.candidates.list().get(index)) else {
+        return;
+    };
     hops.truncate(MAX_HOPS);
+    // Where the name leads elsewhere by now, the hop of the dialog is one of its places still.
+    if let Way::Token {
+        target: Target::Hop(hop),
+        ..
+    } = &candidate.way
+        && !attempt.has_fallen_back
+        && !hops.contains(hop)
+    {
+        hops.push(hop.clone());
+    }
+    engine.shared.health.put_failing_last(&mut hops, now);
     hops.reverse();
     attempt.hops = hops;
     match attempt.hops.pop() {
         Some(hop) => send(engine, id, context, index, Target::Hop(hop), now),
-        None => complete(engine, id, context, index, Outcome::Unreachable),
+        None => complete(engine, id, context, index, Outcome::Unresolvable),
     }
     advance(engine, id, context, now);
 }
@@ -189,6 +224,8 @@ pub(super) fn send(
         breadth: attempt.breadth,
     });
     attempt.target = Some(target.clone());
+    // RFC 3263 §4.3 lets timers B and F find a dead hop out; by then most callers have given up.
+    let within = (!attempt.hops.is_empty()).then_some(engine.shared.settings.transaction.hop_timeout);
     if context.is_invite {
         engine.watch_connection(&target, user);
     }
@@ -196,7 +233,9 @@ pub(super) fn send(
     branch.client = Some(client);
     branch.state = BranchState::Trying;
     branch.is_live = true;
-    engine.transactions.send_request(client, payload, target, now);
+    engine
+        .transactions
+        .send_request_within(client, payload, target, within, now);
 }
 
 /// A response has come on a branch (§16.7).
@@ -213,6 +252,7 @@ pub fn receive_response(
     };
     let status = response.status().unwrap_or(500);
     let is_completed = branch.state == BranchState::Completed;
+    hops::note_answer(engine, context, index, response, now);
     match status {
         100..=199 => receive_provisional(engine, id, context, index, response, status, now),
         200..=299 => {
@@ -358,6 +398,10 @@ pub fn timed_out(engine: &mut Engine, id: ContextId, context: &mut ResponseConte
     };
     if branch.state == BranchState::Completed {
         return;
+    }
+    // A hop that has said 100 works.
+    if branch.state == BranchState::Trying {
+        hops::note_failure(engine, context, index, now);
     }
     if context.may_start() && has_more_hops(context, index) {
         try_next_hop(engine, id, context, index, now);
@@ -527,12 +571,11 @@ fn send_best(engine: &mut Engine, context: &ResponseContext, search: &mut Search
     }
 }
 
-/// The most places tried for one branch.
-const MAX_HOPS: usize = 8;
 /// A request larger than this is not sent over UDP where there is a choice (RFC 3261 §18.1.1).
 const MAX_UDP_REQUEST: usize = 1300;
 /// The most contacts of one redirection that are followed, and the most branches that redirections may lead to.
 const MAX_REDIRECTIONS: usize = 10;
 const MAX_BRANCHES: usize = 60;
-/// What our Via and Record-Route add.
-const FORWARDING_GROWTH: usize = 300;
+/// What our Via and Max-Breadth add, and what they add together with a Record-Route.
+const FORWARDING_GROWTH: usize = 110;
+const RECORDED_GROWTH: usize = 300;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::hash::Hasher;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use siphasher::sip::SipHasher13;
 
 use super::forwarding::{self, Copier, Draft, Template};
-use super::response_context::{ResponseContext, Search};
+use super::response_context::{Replies, ResponseContext, Search};
 use super::targets::{self, Candidates, Way};
 use super::token;
 use super::validation::{HEX_LENGTH, hex};
@@ -24,7 +24,7 @@ use crate::sip::message::uri::Uri;
 use crate::sip::message::{Message, reply};
 use crate::sip::proxy::authorization::challenging_domain;
 use crate::sip::reason::Reason;
-use crate::sip::resolution::{QueryId, Question};
+use crate::sip::resolution::{QueryId, Question, QuestionHost};
 use crate::sip::shared::Shared;
 use crate::sip::transaction::{Kind, ServerId, ServerKey, Transactions, Transmit};
 
@@ -71,8 +71,10 @@ impl Engine {
         self.questions.pop_front()
     }
 
-    /// Asks where `question` leads; the answer names `user`.
-    pub fn ask(&mut self, user: u64, question: Question) {
+    /// Asks for the sender of a request at `source` where `question` leads; the answer names `user`.
+    pub fn ask(&mut self, user: u64, source: IpAddr, mut question: Question) {
+        question.source = Some(source);
+        question.seed = self.transactions.draw();
         self.questions.push_back((
             QueryId {
                 shard: self.shard,
@@ -343,20 +345,50 @@ impl Engine {
     }
 
     /// Sends the last reply again, and further ones, to where the Via says: the connection of the request is gone
-    /// (RFC 3261 §18.2.2). For a datagram there is no other place.
-    pub fn redirect_replies(&mut self, server: ServerId, context: &ResponseContext) {
+    /// (RFC 3261 §18.2.2). For a datagram there is no other place. `user` is told where the name in the Via leads.
+    pub fn redirect_replies(&mut self, user: u64, context: &mut ResponseContext) {
         let flow = &context.flow;
-        if !flow.transport.is_reliable() || flow.transport.is_secure() {
+        if !flow.transport.is_reliable() {
             return;
         }
-        let port = context.via_port.unwrap_or(flow.transport.default_port());
-        let hop = Hop {
-            transport: flow.transport,
-            remote: SocketAddr::new(flow.remote.ip(), port),
-            local: flow.local,
-            server_name: None,
-        };
-        self.transactions.redirect(server, Target::Hop(hop));
+        // Who is at that address cannot be told from a certificate without a name.
+        if context.replies == Replies::OverFlow && !flow.transport.is_secure() {
+            context.replies = Replies::ToSource;
+            let port = context.via_port.unwrap_or(flow.transport.default_port());
+            let hop = Hop {
+                transport: flow.transport,
+                remote: SocketAddr::new(flow.remote.ip(), port),
+                local: flow.local,
+                server_name: None,
+            };
+            if self.transactions.redirect(context.server, Target::Hop(hop)) {
+                return;
+            }
+        }
+        if context.replies == Replies::ToName {
+            return;
+        }
+        context.replies = Replies::ToName;
+        if let Some(name) = context.via_name.take() {
+            let question = Question {
+                host: QuestionHost::Name(name),
+                port: context.via_port,
+                transport: Some(flow.transport),
+                secure: false,
+                too_large_for_udp: false,
+                seed: 0,
+                source: None,
+            };
+            self.ask(user, flow.remote.ip(), question);
+        }
+    }
+
+    /// The hops that the name in the Via of a request leads to have been found.
+    pub fn redirect_replies_to_name(&mut self, context: &ResponseContext, mut hops: Vec<Hop>, now: Instant) {
+        self.shared.health.put_failing_last(&mut hops, now);
+        if let Some(hop) = hops.into_iter().next() {
+            self.transactions.redirect(context.server, Target::Hop(hop));
+        }
     }
 }
 

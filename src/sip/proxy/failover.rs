@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::branches::{advance, ask, attempt, complete, finish_watch, go, has_more_hops, send, try_next_hop};
 use super::contexts::ContextId;
 use super::engine::Engine;
+use super::hops;
 use super::response_context::{BranchState, Cancel, Outcome, Phase, ResponseContext};
 use super::targets::{self, Way};
 use crate::sip::hop::{ConnectionId, Flow, Hop, Target, Transport};
@@ -74,6 +75,7 @@ pub fn unreachable(engine: &mut Engine, id: ContextId, context: &mut ResponseCon
     if branch.state == BranchState::Completed {
         return;
     }
+    hops::note_failure(engine, context, index, now);
     let may_go_on = context.phase == Phase::Collecting;
     let has_more_hops = has_more_hops(context, index);
     let Some(search) = context.search.as_deref_mut() else {
@@ -107,7 +109,7 @@ pub fn unreachable(engine: &mut Engine, id: ContextId, context: &mut ResponseCon
             finish_watch(engine, id, context, index);
             send(engine, id, context, index, Target::Flow(flow), now);
         }
-        Some(Fallback::Contact) => {
+        Some(Fallback::Resolve) => {
             finish_watch(engine, id, context, index);
             ask(engine, id, context, index);
         }
@@ -191,14 +193,15 @@ pub fn stop_waiting(engine: &mut Engine, context: &mut ResponseContext, index: u
 enum Fallback {
     Hop(Hop),
     Flow(Flow),
-    Contact,
+    Resolve,
 }
 
-/// Where a branch may still be tried when its flow is dead: a token's side over the flow that its phone has now, or at the
-/// address it had; a TCP binding at its Contact when that is the address it came from (RFC 3261 §18.1.1).
+/// Where a branch may still be tried when its flow is dead: a token's side over the flow that its phone has now, at the
+/// address it had, or at what its name leads to (RFC 3263 §4.3); a TCP binding at its Contact when that is the address it
+/// came from (RFC 3261 §18.1.1).
 fn fallback(engine: &Engine, request: &Message, way: &Way, uri: &[u8], now: Instant) -> Option<Fallback> {
     match way {
-        Way::Flow(flow) if flow.transport == Transport::Tcp => is_source(uri, flow).then_some(Fallback::Contact),
+        Way::Flow(flow) if flow.transport == Transport::Tcp => is_source(uri, flow).then_some(Fallback::Resolve),
         Way::Token {
             target: Target::Flow(flow),
             owner,
@@ -215,6 +218,11 @@ fn fallback(engine: &Engine, request: &Message, way: &Way, uri: &[u8], now: Inst
                 None => None,
             }
         }
+        // RFC 3263 §4.3: another place of the name that led there.
+        Way::Token {
+            target: Target::Hop(hop),
+            ..
+        } if hop.server_name.is_some() => Some(Fallback::Resolve),
         Way::Flow(_)
         | Way::Only(_)
         | Way::Token {

@@ -11,6 +11,7 @@ pub mod contexts;
 pub mod engine;
 pub mod failover;
 pub mod forwarding;
+mod hops;
 mod own_address;
 pub mod response_context;
 pub mod routing;
@@ -26,18 +27,20 @@ use hashbrown::HashMap;
 use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
 
-use crate::sip::hop::{ConnectionId, Flow, Hop};
+use crate::sip::hop::{ConnectionId, Flow, Hop, Transport};
 use crate::sip::message::Message;
 use crate::sip::message::header::HeaderName;
 use crate::sip::message::method::Method;
+use crate::sip::message::uri::Host;
 use crate::sip::reason::Reason;
+use crate::sip::resolution;
 use crate::sip::shared::Shared;
 use crate::sip::transaction::{ClientId, Event, Matched, ServerId, ServerKey};
 
 use contexts::{ContextId, Contexts};
 use engine::Engine;
 use forwarding::Template;
-use response_context::{Phase, ResponseContext, Search};
+use response_context::{Phase, Replies, ResponseContext, Search};
 use targets::{Candidates, Way};
 
 /// A request that goes on, with all that has been decided about it.
@@ -119,6 +122,8 @@ impl Proxy {
             server,
             flow,
             via_port: request.top_via().and_then(|via| via.port),
+            via_name: via_name(request, &flow),
+            replies: Replies::OverFlow,
             is_invite,
             dialog: is_invite.then(|| dialog_hash(&self.engine, request)).flatten(),
             phase: Phase::Collecting,
@@ -215,8 +220,9 @@ impl Proxy {
     /// The answer to a question.
     pub fn resolved(&mut self, query: u64, hops: Vec<Hop>, now: Instant) {
         let (id, branch) = ContextId::from_user(query);
-        self.with(id, |engine, context| {
-            branches::resolved(engine, id, context, branch, hops, now)
+        self.with(id, |engine, context| match query == id.user() {
+            true => engine.redirect_replies_to_name(context, hops, now),
+            false => branches::resolved(engine, id, context, branch, hops, now),
         });
         self.drain_events(now);
     }
@@ -284,7 +290,7 @@ impl Proxy {
             }
             Event::ReplyUnreachable { server } => {
                 if let Some(id) = self.by_server.get(&server).copied() {
-                    self.with(id, |engine, context| engine.redirect_replies(server, context));
+                    self.with(id, |engine, context| engine.redirect_replies(id.user(), context));
                 }
             }
             Event::UserTimer { user, timer } => {
@@ -356,6 +362,17 @@ impl Proxy {
         {
             self.answered.remove(&hash);
         }
+    }
+}
+
+/// The host name in the Via of a request that came over TCP or TLS. Whoever uses WebSocket cannot be connected to.
+fn via_name(request: &Message, flow: &Flow) -> Option<Box<str>> {
+    match flow.transport {
+        Transport::Tcp | Transport::Tls => match request.top_via()?.host {
+            Host::Name(name) => resolution::checked_name(name),
+            Host::V4(_) | Host::V6(_) => None,
+        },
+        Transport::Udp | Transport::Ws | Transport::Wss => None,
     }
 }
 

@@ -21,6 +21,10 @@ pub struct ResponseContext {
     pub flow: Flow,
     /// The port of its top Via, where replies go when the connection is gone.
     pub via_port: Option<u16>,
+    /// The host name of its top Via, where they go when that cannot be reached either; kept for streams only.
+    pub via_name: Option<Box<str>>,
+    /// Where replies go now.
+    pub replies: Replies,
     /// Whether it is an INVITE.
     pub is_invite: bool,
     /// Of an INVITE, the hash of its Call-ID and From tag.
@@ -58,6 +62,17 @@ pub struct Search {
     pub challenges: Vec<u8>,
     /// When ringing ends whatever the branches say.
     pub ring_deadline: Option<Instant>,
+}
+
+/// Where the replies to a request go (§18.2.2): each place when the one before cannot be reached any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replies {
+    /// Over the way that it came by.
+    OverFlow,
+    /// On another connection to the address that it came from.
+    ToSource,
+    /// To what the name in its Via leads to (RFC 3263 §5).
+    ToName,
 }
 
 /// How far the caller's answer has come.
@@ -168,6 +183,8 @@ pub enum Outcome<'a> {
     Unreachable,
     /// The flow that a token names is gone (RFC 5626 §5.3).
     FlowFailed,
+    /// The next hop's name leads nowhere, or nobody could say where: as good as 503 (§16.9).
+    Unresolvable,
     /// It was cancelled and stayed silent: as good as 487.
     SilentAfterCancel,
 }
@@ -262,6 +279,7 @@ impl ResponseContext {
                 Best::Synthesized(request.map_or(Reason::NoBinding, |(_, template)| template.unreachable))
             }
             Outcome::FlowFailed => Best::Synthesized(Reason::FlowFailed),
+            Outcome::Unresolvable => Best::Synthesized(Reason::Unresolvable),
             Outcome::SilentAfterCancel if self.phase == Phase::RungOut => Best::Synthesized(Reason::Timeout),
             Outcome::SilentAfterCancel => Best::Terminated,
         };

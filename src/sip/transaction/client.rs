@@ -1,7 +1,7 @@
 //! The client half of the table: requests go out with a branch, responses find their transaction by it (RFC 3261
 //! §17.1), and a CANCEL follows its INVITE (§9.1).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use siphasher::sip128::Hash128;
@@ -106,6 +106,19 @@ impl Transactions {
 
     /// Sends the request of a reserved transaction. False: it is not reserved.
     pub fn send_request(&mut self, client: ClientId, payload: Bytes, target: Target, now: Instant) -> bool {
+        self.send_request_within(client, payload, target, None, now)
+    }
+
+    /// The same for a request that can be sent elsewhere when nothing at all has come `within` this time: then it has
+    /// timed out, although timers B and F run longer (RFC 3263 §4.3).
+    pub fn send_request_within(
+        &mut self,
+        client: ClientId,
+        payload: Bytes,
+        target: Target,
+        within: Option<Duration>,
+        now: Instant,
+    ) -> bool {
         let timing = self.settings.timing(target.transport());
         let Some(transaction) = self.clients.named(client.slot, client.generation) else {
             return false;
@@ -117,6 +130,11 @@ impl Transactions {
             Kind::Invite => Machine::Invite(InviteClient::start(&payload, &timing, now)),
             Kind::NonInvite => Machine::NonInvite(NonInviteClient::start(&payload, &timing, now)),
         };
+        match (&mut transaction.machine, within) {
+            (Machine::Invite(machine), Some(within)) => machine.hasten(now + within),
+            (Machine::NonInvite(machine), Some(within)) => machine.hasten(now + within),
+            (Machine::Invite(_) | Machine::NonInvite(_) | Machine::Reserved(_), _) => {}
+        }
         transaction.target = Some(target.clone());
         self.transmits.push_back(Transmit {
             payload,

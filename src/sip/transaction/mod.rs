@@ -55,6 +55,8 @@ pub struct Settings {
     pub t2: Duration,
     /// How long a message may stay in the network.
     pub t4: Duration,
+    /// How long a hop may be silent when there is another one to try.
+    pub hop_timeout: Duration,
     /// Server transactions at a time, those included that only wait for copies; sixteen times as many client
     /// transactions, for their forks.
     pub max: usize,
@@ -178,6 +180,8 @@ impl Default for Settings {
             t1: Duration::from_millis(500),
             t2: Duration::from_secs(4),
             t4: Duration::from_secs(5),
+            // As long as an INVITE or another request needs to be sent four times over UDP.
+            hop_timeout: Duration::from_secs(4),
             max: 100_000,
         }
     }
@@ -223,6 +227,11 @@ impl Transactions {
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }
+    }
+
+    /// An unguessable number.
+    pub fn draw(&mut self) -> u64 {
+        self.generator.next()
     }
 
     /// Takes over other settings: the bound at once, the timers as they are next started.

@@ -19,6 +19,8 @@ pub(super) enum NonInviteClient {
         resend: Option<Resend>,
         /// Timer F.
         until: Instant,
+        /// When nothing at all is as good as timer F, because there is another hop to try.
+        hop_until: Option<Instant>,
     },
     /// A provisional response came.
     Proceeding {
@@ -65,6 +67,14 @@ impl NonInviteClient {
         NonInviteClient::Trying {
             resend,
             until: now + timing.duration(Timer::F),
+            hop_until: None,
+        }
+    }
+
+    /// Lets the transaction end at `limit` when nothing has come by then, although timer F runs longer.
+    pub(super) fn hasten(&mut self, limit: Instant) {
+        if let NonInviteClient::Trying { hop_until, .. } = self {
+            *hop_until = Some(limit);
         }
     }
 
@@ -72,16 +82,28 @@ impl NonInviteClient {
     pub(super) fn step(self, event: Event, timing: &Timing, now: Instant) -> (NonInviteClient, Action) {
         use NonInviteClient::{Completed, Proceeding, Terminated, Trying};
         match (self, event) {
-            (Trying { resend, until }, Event::Timer(Timer::E)) => {
+            (
+                Trying {
+                    resend,
+                    until,
+                    hop_until,
+                },
+                Event::Timer(Timer::E),
+            ) => {
                 let resend = resend.map(|resend| Resend {
                     retransmission: resend.retransmission.doubled_to_t2(timing, now),
                     ..resend
                 });
-                (Trying { resend, until }, Action::Send)
+                let state = Trying {
+                    resend,
+                    until,
+                    hop_until,
+                };
+                (state, Action::Send)
             }
             (Trying { .. }, Event::Timer(Timer::F)) => (Terminated, Action::TimedOut),
             (Trying { .. }, Event::TransportError) => (Terminated, Action::Unreachable),
-            (Trying { resend, until }, Event::Provisional) => (Proceeding { resend, until }, Action::Deliver),
+            (Trying { resend, until, .. }, Event::Provisional) => (Proceeding { resend, until }, Action::Deliver),
             (Trying { .. }, Event::Final) => (completed(timing, now), Action::Deliver),
             (state @ Trying { .. }, Event::Timer(_)) => (state, Action::Nothing),
 
@@ -112,7 +134,16 @@ impl NonInviteClient {
     /// The timer that fires next, and when.
     pub(super) fn timer(&self) -> Option<(Timer, Instant)> {
         match self {
-            NonInviteClient::Trying { resend, until } | NonInviteClient::Proceeding { resend, until } => {
+            NonInviteClient::Trying {
+                resend,
+                until,
+                hop_until,
+            } => {
+                let retransmission = resend.as_ref().map(|resend| resend.retransmission);
+                let until = hop_until.map_or(*until, |limit| limit.min(*until));
+                Some(earlier((Timer::E, retransmission), (Timer::F, until)))
+            }
+            NonInviteClient::Proceeding { resend, until } => {
                 let retransmission = resend.as_ref().map(|resend| resend.retransmission);
                 Some(earlier((Timer::E, retransmission), (Timer::F, *until)))
             }

@@ -15,7 +15,7 @@ use ringbinder::sip::message::Message;
 use ringbinder::sip::message::header::HeaderName;
 use ringbinder::sip::message::limits::Limits;
 use ringbinder::sip::registrar;
-use ringbinder::sip::resolution::{QueryId, Question, QuestionHost, hops};
+use ringbinder::sip::resolution::{Answer, Lookup, Means, QueryId, Question, RecordKind, Resolution, Srv};
 use ringbinder::sip::server::{Input, Output, Server, malformed_shard, prepare};
 use ringbinder::sip::shared::{Epoch, Keys, Listener, Settings, Shared};
 use ringbinder::sip::transaction::{self, KeyHasher};
@@ -44,6 +44,7 @@ pub struct Sim {
     start: Instant,
     servers: Vec<Server>,
     hosts: BTreeMap<String, Vec<IpAddr>>,
+    services: BTreeMap<String, Vec<Srv>>,
     questions: Vec<(QueryId, Question)>,
     closed: BTreeSet<ConnectionId>,
     connections: BTreeMap<(Transport, SocketAddr), ConnectionId>,
@@ -98,6 +99,7 @@ impl Sim {
         let shared = Arc::new(Shared {
             is_stopping: Default::default(),
             failures: ringbinder::sip::failures::Failures::new([9; 16]),
+            health: ringbinder::sip::health::Health::new([9; 16], now),
             settings,
             location: Arc::new(Location::new([seed; 16], now)),
             authenticator: Authenticator::new(nonce_keys, u64::from(seed), 1 << 12),
@@ -128,6 +130,7 @@ impl Sim {
             is_traced: true,
             start: now,
             hosts: BTreeMap::new(),
+            services: BTreeMap::new(),
             questions: Vec::new(),
             closed: BTreeSet::new(),
             connections: BTreeMap::new(),
@@ -159,6 +162,17 @@ impl Sim {
     pub fn host(&mut self, name: &str, addresses: &[&str]) {
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
         self.hosts.insert(name.to_owned(), addresses);
+    }
+
+    /// Lets a service have SRV records: priority, weight, port, target.
+    pub fn service(&mut self, name: &str, records: &[(u16, u16, u16, &str)]) {
+        let records = records.iter().map(|(priority, weight, port, target)| Srv {
+            priority: *priority,
+            weight: *weight,
+            port: *port,
+            target: (*target).into(),
+        });
+        self.services.insert(name.to_owned(), records.collect());
     }
 
     /// Somebody at `address` who is no user of ours and did not come first: a peer that is found by resolution.
@@ -380,20 +394,36 @@ impl Sim {
     }
 
     fn resolve(&self, question: &Question) -> Vec<Hop> {
-        let (addresses, server_name) = match &question.host {
-            QuestionHost::Address(address) => (vec![*address], None),
-            QuestionHost::Name(name) => {
-                let addresses = self.hosts.get(&**name).cloned().unwrap_or_default();
-                (addresses, Some(Arc::from(&**name)))
+        let listeners = &self.shared.settings.listeners;
+        let means = Means::of(listeners.iter().map(|listener| (listener.transport, listener.bind)));
+        let mut resolution = Resolution::new(question.clone(), means);
+        while !resolution.lookups().is_empty() {
+            let answers: Vec<_> = resolution
+                .lookups()
+                .iter()
+                .map(|lookup| Arc::new(self.look_up(lookup)))
+                .collect();
+            resolution.answer(&answers);
+        }
+        resolution.hops(|transport, remote| Some(self.local(transport, remote.is_ipv6())))
+    }
+
+    fn look_up(&self, lookup: &Lookup) -> Answer {
+        let is_v4 = match lookup.kind {
+            RecordKind::A => true,
+            RecordKind::Aaaa => false,
+            RecordKind::Srv => {
+                let records = self.services.get(&*lookup.name).cloned();
+                return records.map_or(Answer::Nothing, Answer::Srv);
             }
+            RecordKind::Naptr => return Answer::Nothing,
         };
-        let hops = hops(question, &addresses).into_iter().map(|(transport, remote)| Hop {
-            transport,
-            remote,
-            local: self.local(transport, remote.is_ipv6()),
-            server_name: server_name.clone(),
-        });
-        hops.collect()
+        let addresses = self.hosts.get(&*lookup.name).into_iter().flatten().copied();
+        let addresses: Vec<_> = addresses.filter(|address| address.is_ipv4() == is_v4).collect();
+        match addresses.is_empty() {
+            true => Answer::Nothing,
+            false => Answer::Addresses(addresses),
+        }
     }
 
     fn trace(&self, way: &str, remote: SocketAddr, bytes: &[u8]) {
