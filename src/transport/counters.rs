@@ -59,6 +59,10 @@ pub struct Counters {
     pub receive_errors: Counter,
     /// Keep-alives, on datagrams and streams.
     pub keep_alives: Counter,
+    /// Binding requests and indications of STUN.
+    pub stun_requests: Counter,
+    /// Datagrams that look like STUN and are nothing that is served.
+    pub stun_malformed: Counter,
     /// Connections that the worker serves or establishes.
     pub connections: Gauge,
     /// Bytes received over connections, as they went over the wire.

@@ -12,6 +12,7 @@ pub mod rlimit;
 pub mod routes;
 pub mod settings;
 pub mod stream;
+mod stun;
 pub mod table;
 pub mod tcp;
 pub mod tls;

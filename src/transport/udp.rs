@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 use super::counters::Counters;
 use super::mmsg::{self, BATCH, Drained, Outgoing, ReceiveBatch, Received, SendBatch};
 use super::open::{self, OpenError};
-use super::{Arrival, Handler};
+use super::{Arrival, Handler, stun};
 use crate::sip::hop::{Flow, Transport};
 use crate::sip::message::Message;
 use crate::sip::message::limits::Limits;
@@ -223,9 +223,23 @@ impl UdpListener {
         self.counters.datagrams_received.add(count as u64);
         self.counters.receive_batches.add(1);
         for datagram in batch.iter() {
-            if datagram.payload.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
-                self.receive_keep_alive(&datagram);
-                continue;
+            match datagram.payload.first() {
+                // Four zeros keep a NAT open, too.
+                Some(0) if datagram.payload == [0; 4] => {
+                    self.counters.keep_alives.add(1);
+                    continue;
+                }
+                Some(first) if stun::is_stun(*first) => {
+                    self.receive_stun(&datagram);
+                    continue;
+                }
+                None | Some(b'\r' | b'\n')
+                    if datagram.payload.iter().all(|byte| matches!(byte, b'\r' | b'\n')) =>
+                {
+                    self.receive_keep_alive(&datagram);
+                    continue;
+                }
+                None | Some(_) => {}
             }
             if arena.capacity() < datagram.payload.len() {
                 arena.reserve(ARENA);
@@ -245,16 +259,36 @@ impl UdpListener {
         if datagram.payload != b"\r\n\r\n" {
             return;
         }
-        let pong = Outgoing {
-            payload: b"\r\n",
+        self.reply(datagram, b"\r\n");
+    }
+
+    /// RFC 5626 §4.4.2: phones that keep a flow over UDP ask by STUN whether it lives.
+    fn receive_stun(&self, datagram: &Received<'_>) {
+        match stun::answer(datagram.payload, datagram.remote) {
+            Ok(answer) => {
+                self.counters.stun_requests.add(1);
+                if let Some(answer) = answer {
+                    self.reply(datagram, &answer);
+                }
+            }
+            Err(error) => {
+                self.counters.stun_malformed.add(1);
+                debug!(remote = %datagram.remote, %error, "STUN");
+            }
+        }
+    }
+
+    /// Answers at once. The next request comes soon enough when this answer is lost.
+    fn reply(&self, datagram: &Received<'_>, payload: &[u8]) {
+        let reply = Outgoing {
+            payload,
             remote: datagram.remote,
             local: self.leaves_from(self.flow(datagram).local),
         };
-        // The next one comes soon enough when this one is lost.
         let _ = self
             .batch
             .borrow_mut()
-            .send(self.socket.get_ref().as_fd(), std::iter::once(pong));
+            .send(self.socket.get_ref().as_fd(), std::iter::once(reply));
     }
 
     fn flow(&self, datagram: &Received<'_>) -> Flow {

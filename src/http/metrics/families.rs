@@ -180,6 +180,17 @@ pub const FAMILIES: &[Family] = &[
         },
     },
     Family {
+        name: "ringbinder_stun_requests_total",
+        kind: Kind::Counter,
+        labels: &["result"],
+        help: "STUN datagrams at the UDP ports: result is answered (Binding requests, and indications, which need no \
+               answer) or dropped (malformed, or something else of STUN).",
+        write: |now, samples| {
+            samples.add(&["answered"], now.sum(|counters| &counters.stun_requests))?;
+            samples.add(&["dropped"], now.sum(|counters| &counters.stun_malformed))
+        },
+    },
+    Family {
         name: "ringbinder_keep_alives_total",
         kind: Kind::Counter,
         labels: &[],
