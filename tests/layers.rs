@@ -25,6 +25,7 @@ const LAYERS: &[&[&str]] = &[
     &["transport"],
     &["sip::shared"],
     &["sip::registrar", "sip::proxy"],
+    &["sip::keep_alive"],
     &["sip::server"],
     &["sip"],
     &["http"],

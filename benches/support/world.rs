@@ -203,6 +203,7 @@ fn settings(algorithms: Vec<Algorithm>) -> Settings {
         local_addresses: Vec::new(),
         message: Default::default(),
         transaction: transaction::Settings::default(),
+        keep_alive: Default::default(),
         recurse: false,
     }
 }

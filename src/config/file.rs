@@ -26,6 +26,8 @@ pub struct File {
     pub proxy: Proxy,
     /// `[dns]`.
     pub dns: Dns,
+    /// `[keep_alive]`.
+    pub keep_alive: KeepAlive,
     /// `[limits]`.
     pub limits: Limits,
     /// `[tls]`.
@@ -211,6 +213,31 @@ pub struct Limits {
     pub ping_secs: Key<Number>,
     /// Transactions in all.
     pub transactions: Key<Number>,
+}
+
+/// `[keep_alive]`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeepAlive {
+    /// What phones behind NAT are asked.
+    pub method: Key<KeepAliveMethod>,
+    /// Seconds between two questions to a phone.
+    pub interval: Key<Number>,
+    /// Questions without an answer after which a contact is suspended.
+    pub missed: Key<Number>,
+}
+
+/// What phones behind NAT are asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeepAliveMethod {
+    /// Nothing.
+    #[default]
+    Off,
+    /// OPTIONS.
+    Options,
+    /// Line ends.
+    Crlf,
 }
 
 /// `[http]`.

@@ -34,6 +34,7 @@ pub use file::LogFormat;
 use file::{File, Key, Number};
 use report::{Place, Report, Severity};
 
+use crate::sip::location::{Asking, KeepAlive, Means};
 use crate::sip::message::limits::Limits;
 use crate::sip::{shared, transaction};
 use crate::transport;
@@ -64,6 +65,9 @@ const HOP_TIMEOUT_MAX: u32 = 32;
 
 /// The least size of messages: what RFC 3261 §18.1.1 sends in one datagram anyway.
 const MESSAGE_SIZE_MIN: u32 = 1300;
+
+/// The seconds between two questions to a phone behind NAT: shorter is a flood, longer than NATs remember.
+const KEEP_ALIVE_RANGE: std::ops::RangeInclusive<u32> = 5..=600;
 
 /// Transactions in all, when nobody says; some 2 KB each.
 const TRANSACTIONS: u32 = 400_000;
@@ -176,6 +180,7 @@ fn settings(file: &File, variables: &[(OsString, OsString)], key: [u8; 16], repo
                 .collect(),
             local_addresses: Vec::new(),
             recurse: value(&file.proxy.recurse, false),
+            keep_alive: keep_alive(&file.keep_alive, report),
             transaction: transaction::Settings {
                 hop_timeout: hop_timeout(&file.proxy, report),
                 max: limit(&file.limits.transactions, "transactions", TRANSACTIONS as usize, report),
@@ -240,6 +245,23 @@ fn connection_limits(limits: &file::Limits, report: &mut Report) -> transport::s
         idle,
         ping,
         ..default
+    }
+}
+
+fn keep_alive(written: &file::KeepAlive, report: &mut Report) -> KeepAlive {
+    let default = KeepAlive::default();
+    let interval = domains::ranged(&written.interval, "interval", KEEP_ALIVE_RANGE, report);
+    let missed = domains::ranged(&written.missed, "missed", 1..=100, report);
+    KeepAlive {
+        means: match value(&written.method, file::KeepAliveMethod::default()) {
+            file::KeepAliveMethod::Off => Means::Off,
+            file::KeepAliveMethod::Options => Means::Options,
+            file::KeepAliveMethod::Crlf => Means::LineEnds,
+        },
+        asking: Asking {
+            interval: interval.map_or(default.asking.interval, |secs| Duration::from_secs(secs.into())),
+            missed_max: missed.map_or(default.asking.missed_max, |number| number as u8),
+        },
     }
 }
 

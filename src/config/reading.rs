@@ -225,8 +225,8 @@ mod tests {
                  4294967295 @-1 ",
                 "`transport` cannot be `upd` @\"upd\" did you mean `udp`?",
                 "unknown key `bindd` @bindd did you mean `bind`?",
-                "unknown key `foo` @foo expected: server, listen, registrar, auth, proxy, dns, limits, tls, http, \
-                 log, domain, edge, credential_list",
+                "unknown key `foo` @foo expected: server, listen, registrar, auth, proxy, dns, keep_alive, limits, \
+                 tls, http, log, domain, edge, credential_list",
                 "unknown key `max_contact` @max_contact did you mean `max_contacts`?",
                 "unknown key `max_contacts` @max_contacts belongs in [registrar]",
             ]

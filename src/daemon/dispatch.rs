@@ -11,6 +11,7 @@ use tracing::{debug, trace};
 
 use super::node::{Job, Node};
 use crate::sip::hop::{ConnectionId, Flow, Hop, Target, Transport};
+use crate::sip::keep_alive::{Asked, Asker};
 use crate::sip::message::Message;
 use crate::sip::server::{self, Input, Origin, Output, Prepared};
 use crate::transport::table::{ToHop, Unwritable};
@@ -102,6 +103,16 @@ impl Dispatch {
             );
         }
         is_more
+    }
+
+    /// Sends the questions of `asker` that are due, those of `limit` AORs at most.
+    pub fn ask(&self, asker: &mut Asker, part: (usize, usize), limit: usize, now: Instant) -> Asked {
+        let mut scratch = self.scratch.borrow_mut();
+        let asked = asker.ask(now, part, limit, |payload, target| {
+            self.queue(&mut scratch, payload, target, None);
+        });
+        self.send(&mut scratch);
+        asked
     }
 
     /// Runs shards and sends what they say until nothing is left to do.

@@ -17,6 +17,8 @@ use tracing::error;
 
 use super::dispatch::Dispatch;
 use super::node::{Job, Node};
+use crate::sip::keep_alive::Asker;
+use crate::sip::location::Means;
 use crate::transport::stream::Streams;
 use crate::transport::udp::{Buffers, UdpListener};
 
@@ -57,6 +59,15 @@ fn run(node: Arc<Node>, start: Start) -> anyhow::Result<()> {
     runtime.block_on(serve(node, start))
 }
 
+/// How often the round of the questions goes on.
+const KEEP_ALIVE_TICK: Duration = Duration::from_millis(100);
+
+/// The AORs whose phones are asked before other tasks have their turn.
+const KEEP_ALIVES_PER_TURN: usize = 64;
+
+/// The most in one tick, 20,000 a second: with more bindings than that allows the round takes longer.
+const KEEP_ALIVES_PER_TICK: usize = 2000;
+
 async fn serve(node: Arc<Node>, mut start: Start) -> anyhow::Result<()> {
     let index = start.index;
     let counters = &node.workers[index].counters;
@@ -81,6 +92,9 @@ async fn serve(node: Arc<Node>, mut start: Start) -> anyhow::Result<()> {
     }
     tasks.spawn_local(run_timers(Arc::clone(&node), Rc::clone(&dispatch), index));
     tasks.spawn_local(expire_bindings(Arc::clone(&node), index));
+    if node.shared.settings.keep_alive.means != Means::Off {
+        tasks.spawn_local(keep_alive(Arc::clone(&node), Rc::clone(&dispatch), index));
+    }
 
     let streams = Streams::new(
         Rc::clone(&dispatch),
@@ -143,6 +157,31 @@ async fn run_timers(node: Arc<Node>, dispatch: Rc<Dispatch>, index: usize) -> an
         node.shards.deadlines.sleep(index).await;
         dispatch.handle_timeout(Instant::now());
         tokio::task::yield_now().await;
+    }
+}
+
+/// Asks the phones behind NAT of this worker's part of all AORs whether they are still there, each in its turn.
+async fn keep_alive(node: Arc<Node>, dispatch: Rc<Dispatch>, index: usize) -> anyhow::Result<()> {
+    let part = (index, node.workers.len());
+    let counters = Arc::clone(&node.workers[index].counters);
+    let mut asker = Asker::new(Arc::clone(&node.shared));
+    loop {
+        tokio::time::sleep(KEEP_ALIVE_TICK).await;
+        let mut left = KEEP_ALIVES_PER_TICK;
+        while left > 0 {
+            let limit = left.min(KEEP_ALIVES_PER_TURN);
+            let asked = dispatch.ask(&mut asker, part, limit, Instant::now());
+            counters.keep_alives_sent.add(asked.questions as u64);
+            counters.bindings_silent.add(asked.suspended as u64);
+            left -= limit;
+            if !asked.are_more_due {
+                break;
+            }
+            if left == 0 {
+                counters.keep_alives_late.add(1);
+            }
+            tokio::task::yield_now().await;
+        }
     }
 }
 

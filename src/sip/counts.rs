@@ -20,6 +20,8 @@ pub struct Counts {
     pub authentication_failures: u64,
     /// Requests that a hop did not answer in time, could not be sent to, or answered 503 to (RFC 3263 §4.3).
     pub hop_failures: u64,
+    /// Questions to phones behind NAT that were answered.
+    pub keep_alives_answered: u64,
     /// Transactions, of servers or clients, for which there was no room.
     pub transactions_refused: u64,
 }
@@ -70,6 +72,7 @@ impl Counts {
         self.malformed += other.malformed;
         self.authentication_failures += other.authentication_failures;
         self.hop_failures += other.hop_failures;
+        self.keep_alives_answered += other.keep_alives_answered;
         self.transactions_refused += other.transactions_refused;
     }
 
@@ -115,6 +118,7 @@ impl Default for Counts {
             malformed: 0,
             authentication_failures: 0,
             hop_failures: 0,
+            keep_alives_answered: 0,
             transactions_refused: 0,
         }
     }

@@ -16,6 +16,7 @@ pub mod edge;
 pub mod failures;
 pub mod health;
 pub mod hop;
+pub mod keep_alive;
 pub mod location;
 pub mod message;
 pub mod proxy;

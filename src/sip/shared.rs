@@ -10,7 +10,7 @@ use crate::sip::domain::Domains;
 use crate::sip::failures::Failures;
 use crate::sip::health::Health;
 use crate::sip::hop::Transport;
-use crate::sip::location::Location;
+use crate::sip::location::{KeepAlive, Location};
 use crate::sip::message::limits::Limits;
 use crate::sip::message::uri::{Host, Uri};
 use crate::sip::transaction::{self, KeyHasher};
@@ -52,6 +52,8 @@ pub struct Settings {
     pub recurse: bool,
     /// Timers and limits of the transactions of one shard.
     pub transaction: transaction::Settings,
+    /// What phones behind NAT are asked.
+    pub keep_alive: KeepAlive,
 }
 
 /// One listening address.

@@ -59,6 +59,12 @@ pub struct Counters {
     pub receive_errors: Counter,
     /// Keep-alives, on datagrams and streams.
     pub keep_alives: Counter,
+    /// Questions to phones behind NAT whether they are still there.
+    pub keep_alives_sent: Counter,
+    /// Ticks in which more phones were due than may be asked in one.
+    pub keep_alives_late: Counter,
+    /// Bindings suspended because their phones did not answer those.
+    pub bindings_silent: Counter,
     /// Binding requests and indications of STUN.
     pub stun_requests: Counter,
     /// Datagrams that look like STUN and are nothing that is served.

@@ -24,7 +24,16 @@ const FINGERPRINT: u16 = 0x8028;
 
 /// The attributes of RFC 8489 §14 that must be understood and mean nothing here.
 const UNDERSTOOD: [u16; 10] = [
-    0x0001, 0x0006, 0x0008, ERROR_CODE, UNKNOWN_ATTRIBUTES, 0x0014, 0x0015, 0x001C, 0x001E, XOR_MAPPED_ADDRESS,
+    0x0001,
+    0x0006,
+    0x0008,
+    ERROR_CODE,
+    UNKNOWN_ATTRIBUTES,
+    0x0014,
+    0x0015,
+    0x001C,
+    0x001E,
+    XOR_MAPPED_ADDRESS,
 ];
 
 /// The most attributes that a refusal names.
@@ -185,9 +194,7 @@ fn put_unknown(out: &mut BytesMut, unknown: &[u16]) {
 mod tests {
     use super::*;
 
-    const TRANSACTION: [u8; 12] = [
-        0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6, 0x86, 0xfa, 0x87, 0xdf, 0xae,
-    ];
+    const TRANSACTION: [u8; 12] = [0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6, 0x86, 0xfa, 0x87, 0xdf, 0xae];
 
     fn message(kind: u16, attributes: &[(u16, &[u8])]) -> BytesMut {
         let mut out = BytesMut::new();
@@ -247,13 +254,19 @@ mod tests {
         assert_eq!(found.last().unwrap().1, covered.to_be_bytes());
 
         request[25] ^= 1;
-        assert_eq!(answer(&request, "192.0.2.1:1".parse().unwrap()), Err(StunError::Fingerprint));
+        assert_eq!(
+            answer(&request, "192.0.2.1:1".parse().unwrap()),
+            Err(StunError::Fingerprint)
+        );
     }
 
     #[test]
     fn what_must_be_understood_and_is_not_is_named() {
         // CHANGE-REQUEST, which RFC 8489 has dropped.
-        let request = message(BINDING_REQUEST, &[(0x0003, &[0; 4]), (0x0006, b"user"), (0x8055, b"optional")]);
+        let request = message(
+            BINDING_REQUEST,
+            &[(0x0003, &[0; 4]), (0x0006, b"user"), (0x8055, b"optional")],
+        );
         let reply = answered(&request, "192.0.2.1:1");
         assert_eq!(reply[..2], [0x01, 0x11]);
         let found = attributes(&reply);

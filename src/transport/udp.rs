@@ -233,9 +233,7 @@ impl UdpListener {
                     self.receive_stun(&datagram);
                     continue;
                 }
-                None | Some(b'\r' | b'\n')
-                    if datagram.payload.iter().all(|byte| matches!(byte, b'\r' | b'\n')) =>
-                {
+                None | Some(b'\r' | b'\n') if datagram.payload.iter().all(|byte| matches!(byte, b'\r' | b'\n')) => {
                     self.receive_keep_alive(&datagram);
                     continue;
                 }

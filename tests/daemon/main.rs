@@ -10,6 +10,7 @@ mod flows;
 mod fork;
 mod in_dialog;
 mod interfaces;
+mod keep_alive;
 mod metrics;
 mod names;
 mod nat;

@@ -13,6 +13,7 @@ mod rfc3327_path;
 mod rfc3608_service_route;
 mod rfc5393_loops;
 mod rfc5626_edge;
+mod rfc5626_keep_alive;
 mod rfc5626_outbound;
 mod rfc5630_sips;
 mod support;

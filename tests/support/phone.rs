@@ -16,6 +16,7 @@ pub struct Phone {
     socket: UdpSocket,
     server: SocketAddr,
     user: String,
+    contact: Option<String>,
     counter: Cell<u32>,
 }
 
@@ -26,6 +27,7 @@ impl Phone {
             socket: UdpSocket::bind(SocketAddr::new(ip, 0)).unwrap(),
             server,
             user: user.to_owned(),
+            contact: None,
             counter: Cell::new(0),
         }
     }
@@ -33,6 +35,12 @@ impl Phone {
     /// The same phone, talking to another address of the server.
     pub fn towards(mut self, server: SocketAddr) -> Phone {
         self.server = server;
+        self
+    }
+
+    /// The same phone, with a Contact that is not where it is.
+    pub fn with_contact(mut self, contact: &str) -> Phone {
+        self.contact = Some(contact.to_owned());
         self
     }
 
@@ -48,7 +56,8 @@ impl Phone {
 
     /// Its Contact.
     pub fn contact(&self) -> String {
-        format!("<sip:{}@{}>", self.user, self.address())
+        let own = || format!("<sip:{}@{}>", self.user, self.address());
+        self.contact.clone().unwrap_or_else(own)
     }
 
     /// A number that this phone has not used before.

@@ -126,6 +126,14 @@ impl StreamPhone {
         ));
     }
 
+    /// Sends a keep-alive and says whether it is answered (RFC 5626 §3.5.1).
+    pub fn pings(&mut self) -> bool {
+        self.send("\r\n\r\n");
+        self.socket.set_read_timeout(Some(LIMIT)).unwrap();
+        let mut pong = [0; 2];
+        self.stream.read_exact(&mut pong).is_ok() && &pong == b"\r\n"
+    }
+
     /// Answers `request`.
     pub fn reply(&mut self, request: &Received, status: &str) {
         let mut text = format!("SIP/2.0 {status}\r\n");

@@ -191,6 +191,7 @@ fn settings() -> Settings {
         message: Limits::default(),
         recurse: false,
         transaction: transaction::Settings::default(),
+        keep_alive: Default::default(),
     }
 }
 

@@ -180,6 +180,20 @@ pub const FAMILIES: &[Family] = &[
         },
     },
     Family {
+        name: "ringbinder_nat_keep_alives_total",
+        kind: Kind::Counter,
+        labels: &["what"],
+        help: "Questions to phones behind NAT whether they are still there: what is sent, answered, suspended (contacts \
+               not rung any more because too many in a row had no answer), or late (tenths of a second in which a worker \
+               had more phones to ask than it may).",
+        write: |now, samples| {
+            samples.add(&["sent"], now.sum(|counters| &counters.keep_alives_sent))?;
+            samples.add(&["answered"], now.counts.keep_alives_answered)?;
+            samples.add(&["suspended"], now.sum(|counters| &counters.bindings_silent))?;
+            samples.add(&["late"], now.sum(|counters| &counters.keep_alives_late))
+        },
+    },
+    Family {
         name: "ringbinder_stun_requests_total",
         kind: Kind::Counter,
         labels: &["result"],

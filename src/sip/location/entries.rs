@@ -64,6 +64,14 @@ impl Entries {
         self.free = Some(index);
     }
 
+    /// The place after `index`, from the first on and round again; `None` when there are none. It may be free: then its
+    /// record has no bindings.
+    pub(super) fn after(&self, index: Option<EntryIndex>) -> Option<EntryIndex> {
+        let number = index.map_or(0, |index| index.0.get());
+        let next = if number >= self.length { 1 } else { number + 1 };
+        NonZeroU32::new(next).filter(|_| self.length > 0).map(EntryIndex)
+    }
+
     fn grow(&mut self) -> Option<EntryIndex> {
         let number = self.length as usize;
         if number == self.chunks.len() * CHUNK {

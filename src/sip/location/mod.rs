@@ -4,6 +4,7 @@
 //! are split by the keyed hash of the AOR; everything about one AOR happens under one lock.
 
 mod aor;
+mod asking;
 mod change;
 mod entries;
 mod expiry;
@@ -23,6 +24,7 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 pub use aor::AddressOfRecord;
+pub use asking::{Asking, KeepAlive, Means, Question, Turn};
 pub use change::{Change, Counts};
 pub use record::Binding;
 pub use standing::{Cause, Standing, Which, is_source};
@@ -260,6 +262,48 @@ impl Location {
             slot.swept.store(now.second(), Ordering::Relaxed);
         }
         is_more_due
+    }
+
+    /// Goes on with the round through all AORs: adds to `questions` the bindings behind NAT whose turn it is to be asked
+    /// whether they are still there (RFC 5626 §4.4). Those that have missed too many are suspended, and asked on. To be
+    /// called every few tenths of a second. Returns whether the limit of the turn left some that are due.
+    pub fn ask(
+        &self,
+        now: Instant,
+        asking: &Asking,
+        turn: Turn<'_>,
+        questions: &mut Vec<Question>,
+        changes: &mut Vec<Change>,
+    ) -> bool {
+        let now = self.moment(now);
+        let mut budget = turn.limit;
+        let (first, step) = (turn.part.0, turn.part.1.max(1));
+        let slots = SHARDS.saturating_sub(first).div_ceil(step);
+        for _ in 0..slots {
+            let slot = first + *turn.from % slots * step;
+            let mut shard = self.shards[slot].shard.lock();
+            shard.ask(&self.common, now, asking, &mut budget, questions, changes);
+            if budget == 0 {
+                return true;
+            }
+            *turn.from = (*turn.from + 1) % slots;
+        }
+        false
+    }
+
+    /// Notes that the phone of `aor` at the other end of `flow` has answered after `round_trip`. Returns a change if it had
+    /// been suspended for its silence.
+    pub fn note_answer(
+        &self,
+        aor: &AddressOfRecord,
+        flow: &Flow,
+        round_trip: Duration,
+        now: Instant,
+    ) -> Option<Change> {
+        let hash = self.common.hash(aor.as_bytes());
+        let now = self.moment(now);
+        let mut shard = self.slot(hash).shard.lock();
+        shard.note_answer(&self.common, hash, aor, flow, round_trip, now)
     }
 
     /// When [`Location::expire`], having said that nothing more is due at `now`, has work again; `None` when nothing is

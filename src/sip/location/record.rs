@@ -78,6 +78,8 @@ impl Fields<'_> {
             put(fixed, PART_LENGTHS + 2 * number, (part.len() as u16).to_le_bytes());
         }
         put(fixed, REGISTERED_AT, self.registered_at.to_le_bytes());
+        put(fixed, ANSWERED_AT, [0; 4]);
+        put(fixed, ROUND_TRIP, [0; 2]);
         self.encode_refreshed(fixed);
         let flow = PackedFlow::new(self.flow);
         let mut rest = rest;
@@ -98,6 +100,7 @@ impl Fields<'_> {
         put(fixed, EXPIRES_AT, self.expiry_moment().0.to_le_bytes());
         put(fixed, CALL_ID, self.call_id.to_le_bytes());
         put(fixed, STANDING, [Standing::Reachable.to_byte()]);
+        put(fixed, MISSED, [0]);
     }
 
     pub(super) fn expiry_moment(&self) -> Moment {
@@ -239,6 +242,23 @@ impl<'a> Binding<'a> {
         (self.standing() != Standing::Reachable).then(|| self.epoch + since)
     }
 
+    /// When its phone was last heard of: when it registered, or answered whether it is there.
+    pub fn last_seen(&self) -> Instant {
+        let answered = Moment(u64::from(self.u32_at(ANSWERED_AT)) * 1000);
+        self.epoch + Duration::from_millis(answered.max(self.refreshed_moment()).0)
+    }
+
+    /// How long its phone took to answer the last time it was asked whether it is there; `None` when it never has.
+    pub fn round_trip(&self) -> Option<Duration> {
+        let millis = self.u16_at(ROUND_TRIP);
+        (millis > 0).then(|| Duration::from_millis(u64::from(millis)))
+    }
+
+    /// How often it has been asked since it was last heard of.
+    pub fn missed(&self) -> u8 {
+        self.packed[MISSED]
+    }
+
     /// The second at which its standing changed; of a reachable one it says nothing.
     pub(super) fn standing_second(&self) -> u32 {
         self.u32_at(STANDING_SINCE)
@@ -376,6 +396,11 @@ impl Record {
         std::hint::black_box(self.0.iter().step_by(CACHE_LINE).fold(0, |sum, byte| sum ^ byte));
     }
 
+    /// Whether it is the place of a record and none.
+    pub(super) fn is_free(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn count(&self) -> usize {
         usize::from(u16::from_le_bytes(read(&self.0, COUNT)))
     }
@@ -419,6 +444,40 @@ impl Record {
             if let Some(standing) = decide(&binding).filter(|standing| *standing != binding.standing()) {
                 packed[STANDING] = standing.to_byte();
                 packed[STANDING_SINCE..STANDING_SINCE + 4].copy_from_slice(&second.to_le_bytes());
+            }
+            start += length;
+        }
+    }
+
+    /// Shows each binding to `decide`, and counts one more question to its phone where that says so.
+    pub(super) fn ask(&mut self, epoch: Instant, mut decide: impl FnMut(&Binding<'_>) -> bool) {
+        let mut start = self.first_binding();
+        for _ in 0..self.count() {
+            let length = usize::from(u16::from_le_bytes(read(&self.0, start)));
+            let packed = &mut self.0[start..start + length];
+            if decide(&Binding { packed, epoch }) {
+                packed[MISSED] = packed[MISSED].saturating_add(1);
+            }
+            start += length;
+        }
+    }
+
+    /// Notes of each binding that `is_it` that its phone has answered at `second`, after `millis`.
+    pub(super) fn note_answer(
+        &mut self,
+        epoch: Instant,
+        second: u32,
+        millis: u16,
+        mut is_it: impl FnMut(&Binding<'_>) -> bool,
+    ) {
+        let mut start = self.first_binding();
+        for _ in 0..self.count() {
+            let length = usize::from(u16::from_le_bytes(read(&self.0, start)));
+            let packed = &mut self.0[start..start + length];
+            if is_it(&Binding { packed, epoch }) {
+                packed[ANSWERED_AT..ANSWERED_AT + 4].copy_from_slice(&second.to_le_bytes());
+                packed[ROUND_TRIP..ROUND_TRIP + 2].copy_from_slice(&millis.max(1).to_le_bytes());
+                packed[MISSED] = 0;
             }
             start += length;
         }
@@ -561,7 +620,10 @@ const EXPIRES_AT: usize = 27;
 const CALL_ID: usize = 35;
 const STANDING: usize = 43;
 const STANDING_SINCE: usize = 44;
-const FIXED_LENGTH: usize = 48;
+const ANSWERED_AT: usize = 48;
+const ROUND_TRIP: usize = 52;
+const MISSED: usize = 54;
+const FIXED_LENGTH: usize = 55;
 
 // An address is port, IP and, for IPv6, scope.
 const V4_LENGTH: usize = 6;

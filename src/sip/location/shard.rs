@@ -1,12 +1,13 @@
 //! One part of the tables: the records of its AORs and the wheel of their expiry.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
 
-use crate::sip::hop::ConnectionId;
+use crate::sip::hop::{ConnectionId, Flow};
+use crate::sip::location::asking::{Asking, Question, Round};
 use crate::sip::location::entries::{Entries, Entry, EntryIndex};
 use crate::sip::location::expiry::{Due, Wheel};
 use crate::sip::location::flows::FlowIndex;
@@ -52,6 +53,7 @@ pub(super) struct Shard {
     /// Of the last change of any AOR here, so that one that comes back goes on counting.
     revision: u64,
     bindings: u64,
+    round: Round,
 }
 
 impl Shard {
@@ -148,6 +150,80 @@ impl Shard {
         }
         let aor = AddressOfRecord::from_stored(record.aor());
         Some(self.change(index, aor, counts))
+    }
+
+    /// Asks phones behind NAT whether they are there, each once in an interval: goes on with its round by as many AORs as
+    /// are due at `now`, at most `budget`. See [`super::Location::ask`].
+    pub(super) fn ask(
+        &mut self,
+        common: &Common,
+        now: Moment,
+        asking: &Asking,
+        budget: &mut usize,
+        questions: &mut Vec<Question>,
+        changes: &mut Vec<Change>,
+    ) {
+        let mut due = self.round.due(now, self.table.len(), asking).min(*budget);
+        // Free places are passed over, but not without end.
+        let mut steps = due * 4 + 64;
+        while due > 0 && steps > 0 {
+            steps -= 1;
+            let Some(index) = self.entries.after(self.round.last) else {
+                return;
+            };
+            let entry = &mut self.entries[index];
+            if entry.record.is_free() || entry.record.count() == 0 {
+                self.round.last = Some(index);
+                continue;
+            }
+            self.round.done(index);
+            due -= 1;
+            *budget -= 1;
+            let aor = AddressOfRecord::from_stored(entry.record.aor());
+            let mut is_silent = false;
+            entry.record.ask(common.epoch, |binding| {
+                let is_asked = asking.is_due(binding, now);
+                if is_asked {
+                    is_silent |= binding.missed() >= asking.missed_max && !binding.is_suspended();
+                    questions.push(Question {
+                        aor: aor.clone(),
+                        contact: binding.contact_uri().into(),
+                        flow: binding.flow(),
+                    });
+                }
+                is_asked
+            });
+            if is_silent {
+                changes.extend(self.set_standing_at(common, index, now, |binding| {
+                    let is_silent = asking.is_due(binding, now) && binding.missed() > asking.missed_max;
+                    is_silent.then(|| Standing::after(binding, Cause::Silent))
+                }));
+            }
+        }
+    }
+
+    /// A phone has answered after `round_trip`. See [`super::Location::note_answer`].
+    pub(super) fn note_answer(
+        &mut self,
+        common: &Common,
+        hash: u64,
+        aor: &AddressOfRecord,
+        flow: &Flow,
+        round_trip: Duration,
+        now: Moment,
+    ) -> Option<Change> {
+        let index = self.find(hash, aor)?;
+        let is_it = |binding: &Binding<'_>| {
+            let own = binding.flow();
+            own.remote == flow.remote && own.local == flow.local && own.connection == flow.connection
+        };
+        let millis = u16::try_from(round_trip.as_millis()).unwrap_or(u16::MAX);
+        let record = &mut self.entries[index].record;
+        record.note_answer(common.epoch, now.second(), millis, is_it);
+        self.set_standing_at(common, index, now, |binding| {
+            let is_back = is_it(binding) && binding.standing() == Standing::Suspended(Cause::Silent);
+            is_back.then_some(Standing::Reachable)
+        })
     }
 
     pub(super) fn apply(

@@ -12,7 +12,7 @@ pub mod engine;
 pub mod failover;
 pub mod forwarding;
 mod hops;
-mod own_address;
+pub mod own_address;
 pub mod response_context;
 pub mod routing;
 pub mod targets;

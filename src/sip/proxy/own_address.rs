@@ -119,6 +119,7 @@ mod tests {
             message: Default::default(),
             recurse: false,
             transaction: Default::default(),
+            keep_alive: Default::default(),
         };
         let mut addresses = OwnAddresses::default();
         let own = addresses.find(&settings, Transport::Tcp, local);
@@ -151,6 +152,7 @@ mod tests {
             message: Default::default(),
             recurse: false,
             transaction: Default::default(),
+            keep_alive: Default::default(),
         };
         let mut addresses = OwnAddresses::default();
         for port in 1..=100 {

@@ -16,6 +16,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::sip::counts::Counts;
 use crate::sip::hop::{ConnectionId, Flow, Hop, Target};
+use crate::sip::keep_alive;
 use crate::sip::location::Change;
 use crate::sip::message::header::HeaderName;
 use crate::sip::message::method::Method;
@@ -239,7 +240,16 @@ impl Server {
     pub fn handle_input_in_place(&mut self, input: &mut Input, now: Instant) {
         match input {
             Input::Received(prepared) if prepared.key.is_some() => self.receive_request(prepared, now),
-            Input::Received(prepared) => self.proxy.receive_response(&prepared.message, now),
+            Input::Received(prepared) => {
+                let (response, flow) = (&prepared.message, &prepared.flow);
+                match keep_alive::receive_answer(&self.shared, response, flow, now) {
+                    Some(change) => {
+                        self.proxy.engine.counts.keep_alives_answered += 1;
+                        self.proxy.engine.changes.extend(change);
+                    }
+                    None => self.proxy.receive_response(response, now),
+                }
+            }
             Input::Malformed { malformed, flow } => self.receive_malformed(malformed, flow, now),
             Input::Resolved { query, hops } => self.proxy.resolved(query.id, mem::take(hops), now),
             Input::Unreachable { origin } => self.proxy.unreachable(origin.id, now),

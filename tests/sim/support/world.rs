@@ -463,6 +463,7 @@ fn settings(domains: Vec<Domain>) -> Settings {
         local_addresses: Vec::new(),
         message: Limits::default(),
         transaction: transaction::Settings::default(),
+        keep_alive: Default::default(),
         recurse: false,
     }
 }
