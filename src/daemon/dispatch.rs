@@ -168,6 +168,7 @@ impl Dispatch {
                 },
                 // Nobody keeps or publishes bindings yet.
                 Output::Changed(_) => {}
+                Output::Silent(connection) => scratch.wakers.extend(self.node.connections.note_silence(connection)),
             }
         }
         scratch.outputs = outputs;

@@ -91,6 +91,8 @@ pub struct Counters {
     pub upgrades_refused: Counter,
     /// Connections closed because they were idle, or slow to begin or to end a message.
     pub connections_timed_out: Counter,
+    /// Connections closed because their peer answers neither requests nor whether it is there.
+    pub connections_silent: Counter,
     /// Connections closed because their peer does not read.
     pub connections_congested: Counter,
     /// Connections closed because no message boundary could be found.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringbinder::sip::hop::Target;
+use ringbinder::sip::hop::{Target, Transport};
 use ringbinder::sip::keep_alive::{Asked, Asker};
 use ringbinder::sip::location::{AddressOfRecord, Asking, KeepAlive, Means};
 use ringbinder::sip::message::Message;
@@ -205,4 +205,24 @@ fn a_refresh_counts_as_an_answer() {
     questions.run(&mut sim, 3 * INTERVAL);
     sim.register(&alice);
     assert_eq!(binding(&sim, "alice", |binding| binding.missed()), 0);
+}
+
+#[test]
+fn a_connection_over_which_nobody_answers_is_named_for_each_request() {
+    let mut sim = Sim::new();
+    let alice = sim.registered_over("alice", Transport::Tls);
+    let bob = sim.registered("bob");
+    for calls in 1..=2 {
+        sim.invite(&bob, "sip:alice@example.com");
+        sim.expect(&alice, "INVITE");
+        sim.advance(Duration::from_secs(33));
+        assert_eq!(sim.silent, vec![alice.flow.connection.unwrap(); calls]);
+    }
+    // Who rings does not pick up; that is no silence.
+    sim.delivered.clear();
+    sim.invite(&bob, "sip:alice@example.com");
+    let invite = sim.expect(&alice, "INVITE");
+    sim.respond(&alice, &invite, "180 Ringing");
+    sim.advance(Duration::from_secs(300));
+    assert_eq!(sim.silent.len(), 2);
 }

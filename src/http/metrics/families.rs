@@ -315,10 +315,12 @@ pub const FAMILIES: &[Family] = &[
         kind: Kind::Counter,
         labels: &["cause"],
         help: "Connections that this server closed: cause is timeout (idle, or slow with a message), congestion (the peer \
-               does not read) or framing (no message boundary could be found).",
+               does not read), silence (it answers neither requests nor keep-alives) or framing (no message boundary could \
+               be found).",
         write: |now, samples| {
             samples.add(&["timeout"], now.sum(|counters| &counters.connections_timed_out))?;
             samples.add(&["congestion"], now.sum(|counters| &counters.connections_congested))?;
+            samples.add(&["silence"], now.sum(|counters| &counters.connections_silent))?;
             samples.add(&["framing"], now.sum(|counters| &counters.connections_misframed))
         },
     },

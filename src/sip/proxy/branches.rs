@@ -402,6 +402,9 @@ pub fn timed_out(engine: &mut Engine, id: ContextId, context: &mut ResponseConte
     // A hop that has said 100 works.
     if branch.state == BranchState::Trying {
         hops::note_failure(engine, context, index, now);
+        if let Some(Target::Flow(flow)) = attempt(context, index).and_then(|attempt| attempt.target.as_ref()) {
+            engine.silent.extend(flow.connection);
+        }
     }
     if context.may_start() && has_more_hops(context, index) {
         try_next_hop(engine, id, context, index, now);

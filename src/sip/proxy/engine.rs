@@ -44,6 +44,8 @@ pub struct Engine {
     pub copier: Copier,
     /// What failed branches have changed of bindings.
     pub changes: VecDeque<Change>,
+    /// Connections over which a request was not answered in time.
+    pub silent: Vec<ConnectionId>,
     arena: BytesMut,
     text: BytesMut,
 }
@@ -61,6 +63,7 @@ impl Engine {
             by_connection: HashMap::new(),
             copier: Copier::default(),
             changes: VecDeque::new(),
+            silent: Vec::new(),
             arena: BytesMut::new(),
             text: BytesMut::new(),
         }

@@ -90,6 +90,8 @@ pub enum Output {
     },
     /// The bindings of an AOR have changed.
     Changed(Change),
+    /// A request over this connection was not answered in time.
+    Silent(ConnectionId),
 }
 
 /// Who sent a message; opaque to the transport.
@@ -280,7 +282,10 @@ impl Server {
         if let Some((query, question)) = self.proxy.engine.poll_question() {
             return Some(Output::Resolve { query, question });
         }
-        self.proxy.engine.changes.pop_front().map(Output::Changed)
+        if let Some(change) = self.proxy.engine.changes.pop_front() {
+            return Some(Output::Changed(change));
+        }
+        self.proxy.engine.silent.pop().map(Output::Silent)
     }
 
     /// Whether nothing is kept: no transaction, no timer.

@@ -342,6 +342,7 @@ impl<H: Handler> Streams<H> {
             End::Handshake => self.counters.handshakes_failed.add(1),
             End::Congested => self.counters.connections_congested.add(1),
             End::TimedOut => self.counters.connections_timed_out.add(1),
+            End::Silent => self.counters.connections_silent.add(1),
         }
         if let Some(mut link) = inner.remove(token) {
             link.abandon(&mut inner.unwritten);

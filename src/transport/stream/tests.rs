@@ -15,7 +15,7 @@ use crate::sip::hop::{ConnectionId, Transport};
 use crate::transport::Arrival;
 use crate::transport::settings::CertificateFiles;
 use crate::transport::settings::Limits as ConnectionLimits;
-use crate::transport::table::ToHop;
+use crate::transport::table::{SILENCES_MAX, ToHop};
 use crate::transport::tls::tests::{certificate, client, server};
 
 /// Answers each message with its Call-ID and each malformed one with its error.
@@ -243,6 +243,35 @@ async fn connections_above_a_limit_are_closed_at_once() {
         assert!(is_closed(&mut second).await);
         first.write_all(options("two").as_bytes()).await.unwrap();
         read(&mut first, "[two]").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_answers_no_requests_is_asked_and_closed_when_silent() {
+    served(Settings::default(), None, None, async |served| {
+        let mut peer = Peer::connect(served.address).await.unwrap();
+        peer.write_all(options("one").as_bytes()).await.unwrap();
+        read(&mut peer, "[one]").await;
+        let connection = ConnectionId(9 >> 1);
+        let silence = || {
+            let waker = served.streams.connections.note_silence(connection);
+            waker.into_iter().for_each(|waker| waker.wake());
+        };
+        (0..SILENCES_MAX).for_each(|_| silence());
+        read(&mut peer, "\r\n\r\n").await;
+        peer.write_all(b"\r\n").await.unwrap();
+        peer.write_all(options("two").as_bytes()).await.unwrap();
+        read(&mut peer, "[two]").await;
+
+        // It has been heard of: the count begins anew.
+        (1..SILENCES_MAX).for_each(|_| silence());
+        peer.write_all(options("three").as_bytes()).await.unwrap();
+        read(&mut peer, "[three]").await;
+        (0..SILENCES_MAX).for_each(|_| silence());
+        read(&mut peer, "\r\n\r\n").await;
+        assert!(is_closed(&mut peer).await);
+        assert_eq!(served.streams.counters.connections_silent.count(), 1);
     })
     .await;
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::hash::BuildHasherDefault;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use bytes::Bytes;
@@ -22,6 +22,12 @@ use crate::sip::hop::{ConnectionId, Flow, Hop, Transport};
 
 /// The most bytes that wait to be written to one connection. Where that does not do, the peer does not read.
 pub const QUEUE_BYTES: usize = 256 * 1024;
+
+/// Requests in a row without an answer in time, after which it is asked whether anybody is there.
+pub const SILENCES_MAX: u32 = 3;
+
+/// RFC 5626 §3.5.1.
+const PING: &[u8] = b"\r\n\r\n";
 
 /// What a message in the queue counts beside its bytes.
 const MESSAGE_OVERHEAD: usize = 128;
@@ -48,6 +54,8 @@ pub struct Connection<O> {
     peer: Peer,
     /// The source that it counts for; accepted ones only.
     source: Option<IpAddr>,
+    /// Requests in a row that were not answered in time, and nothing else came meanwhile.
+    silences: AtomicU32,
     queue: Mutex<Queue<O>>,
 }
 
@@ -220,6 +228,18 @@ impl<O: Copy> Connections<O> {
         connection.ok_or(Unwritable)?.push(payload, origin)
     }
 
+    /// Notes that a request over connection `id` was not answered in time. After some in a row its peer is asked whether it
+    /// is there (RFC 5626 §4.4.1). The waker, where there is one, is to be woken afterwards.
+    pub fn note_silence(&self, id: ConnectionId) -> Option<Waker> {
+        let connection = self.by_id.with(&id, |connections| connections.get(&id).cloned())?;
+        let has_ping = matches!(connection.flow.transport, Transport::Tcp | Transport::Tls);
+        let silences = connection.silences.fetch_add(1, Ordering::Relaxed) + 1;
+        if silences < SILENCES_MAX || !has_ping {
+            return None;
+        }
+        connection.push(Bytes::from_static(PING), None).ok().flatten()
+    }
+
     /// Closes all connections once what is queued has been written.
     pub fn close_all(&self) {
         for part in &self.by_id.parts {
@@ -282,6 +302,7 @@ impl<O: Copy> Connections<O> {
             },
             peer,
             source,
+            silences: AtomicU32::new(0),
             queue: Mutex::new(Queue {
                 messages: Messages::new(),
                 bytes: 0,
@@ -300,6 +321,19 @@ impl<O> Connection<O> {
     pub fn id(&self) -> ConnectionId {
         // One with no id never gets into the table.
         self.flow.connection.unwrap_or(ConnectionId(0))
+    }
+
+    /// Notes that something has come from its peer.
+    pub fn hear(&self) {
+        // Written only where there is something to forget: other threads look at the same cache line.
+        if self.silences.load(Ordering::Relaxed) != 0 {
+            self.silences.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether its peer has been asked whether it is there, and nothing has come since.
+    pub fn is_doubted(&self) -> bool {
+        self.silences.load(Ordering::Relaxed) >= SILENCES_MAX
     }
 
     /// Puts a message into the queue. The waker, where there is one, is to be woken afterwards.

@@ -37,6 +37,8 @@ pub struct Sim {
     pub holds_questions: bool,
     /// What the server said of bindings.
     pub changes: Vec<Change>,
+    /// Connections over which requests were not answered in time.
+    pub silent: Vec<ConnectionId>,
     /// Whether tests send what is no message.
     pub sends_garbage: bool,
     /// Whether what passes is printed, to be seen when a test fails.
@@ -126,6 +128,7 @@ impl Sim {
             unreachable: BTreeSet::new(),
             holds_questions: false,
             changes: Vec::new(),
+            silent: Vec::new(),
             sends_garbage: false,
             is_traced: true,
             start: now,
@@ -335,6 +338,7 @@ impl Sim {
                     let hops = self.resolve(&question);
                     Some(Input::Resolved { query, hops })
                 }
+                Output::Silent(connection) => self.silent.push(connection),
                 Output::Changed(change) => {
                     self.changes.push(change);
                     None

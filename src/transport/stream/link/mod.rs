@@ -40,6 +40,9 @@ const PONG: &[u8] = b"\r\n";
 /// How long a peer may not read anything while something is there for it.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 
+/// How long a peer has to say that it is there (RFC 5626 §4.4.1).
+const PONG_MAX: Duration = Duration::from_secs(10);
+
 /// How long a closed connection is read on, so that the peer sees our last words and not a reset.
 const LINGER_MAX: Duration = Duration::from_secs(1);
 
@@ -58,6 +61,8 @@ pub enum End {
     Congested,
     /// Nothing came for too long, or not enough.
     TimedOut,
+    /// The peer has not answered requests, nor whether it is there.
+    Silent,
 }
 
 /// A connection.
@@ -100,6 +105,8 @@ pub struct Link<O> {
     awaiting_since: Instant,
     /// When the peer last stopped reading.
     stalled_since: Option<Instant>,
+    /// When its peer was asked whether it is there, because it has not answered requests; nothing has come since.
+    doubted_since: Option<Instant>,
     /// When something was last read or written.
     active: Instant,
     /// The time at which its deadline is looked at next.
@@ -187,6 +194,7 @@ impl<O: Copy> Link<O> {
             awaits_first: is_accepted,
             awaiting_since: now,
             stalled_since: None,
+            doubted_since: None,
             active: now,
             armed: now,
         }
@@ -239,6 +247,9 @@ impl<O: Copy> Link<O> {
         if let Some(stalled_since) = self.stalled_since {
             deadline = deadline.min(stalled_since + WRITE_STALL_MAX);
         }
+        if let Some(doubted_since) = self.doubted_since {
+            deadline = deadline.min(doubted_since + PONG_MAX);
+        }
         if let Some(web) = &self.web {
             if web.is_upgrading() {
                 deadline = deadline.min(self.awaiting_since + limits.handshake);
@@ -259,6 +270,9 @@ impl<O: Copy> Link<O> {
 
     /// What it means that the deadline has passed.
     pub fn timed_out(&self) -> End {
+        if self.doubted_since.is_some() && self.stalled_since.is_none() {
+            return End::Silent;
+        }
         match (self.phase, self.stalled_since) {
             (Phase::Handshaking, _) => End::Handshake,
             (Phase::Lingering, _) => End::Peer,
@@ -320,6 +334,8 @@ impl<O: Copy> Link<O> {
         // Less than there was room for is all there was; of more the kernel tells.
         self.is_readable = length == READ_BYTES || self.is_hung_up;
         self.active = rules.now;
+        self.doubted_since = None;
+        self.connection.hear();
         if let Some(web) = &mut self.web {
             web.hear(rules.now);
         }

@@ -37,6 +37,9 @@ impl<O: Copy> Link<O> {
                 Taken::Close => return Err(End::Ours),
                 Taken::Congested => return Err(End::Congested),
             }
+            if self.connection.is_doubted() {
+                self.doubted_since.get_or_insert(rules.now);
+            }
             self.write_messages(scratch, rules)?;
             if taken == Taken::All && self.out.is_empty() {
                 return Ok(());
