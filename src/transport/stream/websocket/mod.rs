@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use thiserror::Error;
-use tungstenite::Message as Frame;
+use tungstenite::Message;
 use tungstenite::error::{Error as ProtocolFailure, ProtocolError};
 use tungstenite::handshake::machine::TryParse;
 use tungstenite::handshake::server::{Request, write_response};
 use tungstenite::http::StatusCode;
 use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
-use tungstenite::protocol::frame::{CloseFrame, FrameHeader, Utf8Bytes};
+use tungstenite::protocol::frame::{CloseFrame, Frame, FrameHeader, Utf8Bytes};
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use upgrade::{answer, refusal};
 
@@ -36,8 +36,6 @@ pub struct WebSocket {
     state: State,
     /// The origins that pages may have; none: any.
     origins: Arc<[Box<str>]>,
-    /// Whether a message has begun whose last frame has not come.
-    is_fragmented: bool,
     /// When something was last received.
     heard: Instant,
     /// When a ping was sent that nothing has been received after.
@@ -49,7 +47,9 @@ pub struct WebSocket {
 enum State {
     /// The request that asks for the upgrade is awaited.
     Upgrading,
-    Open(Box<WebSocketContext>),
+    /// Frames are exchanged. A message that has begun, and whose last frame has not come, is in the library's context, and
+    /// its buffer with it; there is none otherwise, so that nothing is kept of what is over.
+    Open(Option<Box<WebSocketContext>>),
     /// Nothing more is read.
     Over,
 }
@@ -88,7 +88,6 @@ impl WebSocket {
         WebSocket {
             state: State::Upgrading,
             origins,
-            is_fragmented: false,
             heard: now,
             pinged: None,
             out: Vec::new(),
@@ -102,7 +101,7 @@ impl WebSocket {
 
     /// Whether a message has begun and not ended.
     pub fn has_begun(&self) -> bool {
-        self.is_fragmented
+        matches!(self.state, State::Open(Some(_)))
     }
 
     /// Notes that something was received.
@@ -122,24 +121,20 @@ impl WebSocket {
 
     /// Asks a silent peer whether it is there. Says whether it has been asked; otherwise nothing was due.
     pub fn ping(&mut self, interval: Duration, now: Instant) -> bool {
-        let State::Open(context) = &mut self.state else {
-            return false;
-        };
-        if self.pinged.is_some() || now < self.heard + interval {
+        if !matches!(self.state, State::Open(_)) || self.pinged.is_some() || now < self.heard + interval {
             return false;
         }
         self.pinged = Some(now);
-        let mut pipe = Pipe::to(&mut self.out);
-        let asked = context.write(&mut pipe, Frame::Ping(Bytes::new()));
-        asked.and_then(|()| context.flush(&mut pipe)).is_ok()
+        put(Frame::ping(Bytes::new()), &mut self.out);
+        true
     }
 
     /// Cuts the next part off `buffer`; `None`: it has not come whole. Messages have at most `message_size` bytes.
     pub fn cut(&mut self, buffer: &mut BytesMut, message_size: usize) -> Result<Option<Cut>, Over> {
         let cut = match &mut self.state {
             State::Open(_) if self.out.len() > OUT_MAX => Err(Over::Flooded),
-            State::Upgrading => return self.upgrade(buffer, message_size),
-            State::Open(context) => read(context, buffer, message_size, &mut self.out, &mut self.is_fragmented),
+            State::Upgrading => return self.upgrade(buffer),
+            State::Open(begun) => read(begun, buffer, message_size, &mut self.out),
             State::Over => return Ok(None),
         };
         if let Err(over) = &cut {
@@ -150,57 +145,44 @@ impl WebSocket {
 
     /// Says why, and that nothing more is read.
     fn close(&mut self, over: &Over) {
-        let State::Open(mut context) = std::mem::replace(&mut self.state, State::Over) else {
-            return;
-        };
         let code = match over {
-            Over::Refused(_) => return,
-            Over::Closed => None,
-            Over::Flooded => Some(CloseCode::Policy),
-            Over::Broken(ProtocolFailure::Capacity(_)) => Some(CloseCode::Size),
-            Over::Broken(ProtocolFailure::Utf8(_)) => Some(CloseCode::Invalid),
-            Over::Broken(_) => Some(CloseCode::Protocol),
+            // The library has answered.
+            Over::Refused(_) | Over::Closed => return self.state = State::Over,
+            Over::Flooded => CloseCode::Policy,
+            Over::Broken(ProtocolFailure::Capacity(_)) => CloseCode::Size,
+            Over::Broken(ProtocolFailure::Utf8(_)) => CloseCode::Invalid,
+            Over::Broken(_) => CloseCode::Protocol,
         };
-        let frame = code.map(|code| CloseFrame {
-            code,
-            reason: Utf8Bytes::from_static(""),
-        });
-        let mut pipe = Pipe::to(&mut self.out);
-        // It is over in any case.
-        let _ = context.close(&mut pipe, frame);
-        let _ = context.flush(&mut pipe);
+        self.leave(code);
     }
 
     /// Says goodbye.
     pub fn goodbye(&mut self) {
-        if let State::Open(mut context) = std::mem::replace(&mut self.state, State::Over) {
-            let frame = CloseFrame {
-                code: CloseCode::Away,
-                reason: Utf8Bytes::from_static(""),
-            };
-            let mut pipe = Pipe::to(&mut self.out);
-            let _ = context.close(&mut pipe, Some(frame));
-            let _ = context.flush(&mut pipe);
+        self.leave(CloseCode::Away);
+    }
+
+    /// RFC 6455 §5.5.1: nothing follows the frame that closes.
+    fn leave(&mut self, code: CloseCode) {
+        if let State::Open(_) = std::mem::replace(&mut self.state, State::Over) {
+            let reason = Utf8Bytes::from_static("");
+            put(Frame::close(Some(CloseFrame { code, reason })), &mut self.out);
         }
     }
 
-    /// Adds `payload` to what is to be sent: as text where it is UTF-8 (RFC 7118 §5).
+    /// Adds `payload` to what is to be sent, as one frame: text where it is UTF-8 (RFC 7118 §5). Whoever has said goodbye
+    /// gets no more.
     pub fn send(&mut self, payload: &Bytes) {
-        let State::Open(context) = &mut self.state else {
-            return;
-        };
-        let frame = match Utf8Bytes::try_from(payload.clone()) {
-            Ok(text) => Frame::Text(text),
-            Err(_) => Frame::Binary(payload.clone()),
-        };
-        let mut pipe = Pipe::to(&mut self.out);
-        // The pipe takes everything, and whoever has said goodbye gets no more.
-        let _ = context.write(&mut pipe, frame);
-        let _ = context.flush(&mut pipe);
+        if let State::Open(_) = self.state {
+            let kind = match std::str::from_utf8(payload) {
+                Ok(_) => Data::Text,
+                Err(_) => Data::Binary,
+            };
+            put(Frame::message(payload.clone(), OpCode::Data(kind), true), &mut self.out);
+        }
     }
 
     /// RFC 6455 §4.2.
-    fn upgrade(&mut self, buffer: &mut BytesMut, message_size: usize) -> Result<Option<Cut>, Over> {
+    fn upgrade(&mut self, buffer: &mut BytesMut) -> Result<Option<Cut>, Over> {
         let answer = match Request::try_parse(buffer) {
             Ok(None) if buffer.len() < HEAD_MAX => return Ok(None),
             Ok(None) => Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
@@ -218,10 +200,7 @@ impl WebSocket {
         };
         match answer {
             Ok(_) if is_written => {
-                self.state = State::Open(Box::new(WebSocketContext::new(
-                    Role::Server,
-                    Some(config(message_size)),
-                )));
+                self.state = State::Open(None);
                 Ok(Some(Cut::Other))
             }
             Ok(_) => {
@@ -236,13 +215,13 @@ impl WebSocket {
     }
 }
 
-/// One frame off `buffer`, when it has come whole: so that what has not stays where the connection sees it.
+/// One frame off `buffer`, when it has come whole: so that what has not stays where the connection sees it. `begun` is the
+/// message that the frame goes on with, if one has begun.
 fn read(
-    context: &mut WebSocketContext,
+    begun: &mut Option<Box<WebSocketContext>>,
     buffer: &mut BytesMut,
     message_size: usize,
     out: &mut Vec<u8>,
-    is_fragmented: &mut bool,
 ) -> Result<Option<Cut>, Over> {
     let mut cursor = Cursor::new(&buffer[..]);
     let Some((header, length)) = FrameHeader::parse(&mut cursor)? else {
@@ -255,81 +234,85 @@ fn read(
     if buffer.len() < whole {
         return Ok(None);
     }
-    if let OpCode::Data(Data::Continue | Data::Text | Data::Binary) = header.opcode {
-        *is_fragmented = !header.is_final;
-    }
+    let goes_on = match header.opcode {
+        OpCode::Data(_) => !header.is_final,
+        OpCode::Control(_) => begun.is_some(),
+    };
+    let mut context = begun.take().unwrap_or_else(|| Box::new(context(whole, message_size)));
     let mut frame = buffer.split_to(whole);
     let mut pipe = Pipe {
-        input: Some(&mut frame),
+        input: &mut frame,
         output: out,
     };
-    let read = match context.read(&mut pipe) {
-        Ok(read) => read,
+    let read = context.read(&mut pipe);
+    // The answer to a ping, or to a goodbye.
+    context.flush(&mut pipe).or_else(only_closed)?;
+    if goes_on {
+        *begun = Some(context);
+    }
+    let message = match read {
+        Ok(Message::Text(text)) => Bytes::from(text),
+        Ok(Message::Binary(bytes)) => bytes,
+        Ok(Message::Ping(_)) => return Ok(Some(Cut::KeepAlive)),
+        Ok(Message::Pong(_) | Message::Frame(_)) => return Ok(Some(Cut::Other)),
+        Ok(Message::Close(_)) | Err(ProtocolFailure::ConnectionClosed) => return Err(Over::Closed),
         // A part of a message.
         Err(ProtocolFailure::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Some(Cut::Other)),
-        Err(ProtocolFailure::ConnectionClosed) => return Err(Over::Closed),
         Err(error) => return Err(error.into()),
-    };
-    let message = match read {
-        Frame::Text(text) => Bytes::from(text),
-        Frame::Binary(bytes) => bytes,
-        Frame::Ping(_) => {
-            context.flush(&mut pipe)?;
-            return Ok(Some(Cut::KeepAlive));
-        }
-        Frame::Close(_) => {
-            let _ = context.flush(&mut pipe);
-            return Err(Over::Closed);
-        }
-        Frame::Pong(_) | Frame::Frame(_) => return Ok(Some(Cut::Other)),
     };
     // RFC 5626 §3.5.1 over WebSocket, as some browsers' libraries send it.
     if !message.is_empty() && message.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
         if message.len() >= 4 {
-            context.write(&mut pipe, Frame::text("\r\n"))?;
-            context.flush(&mut pipe)?;
+            put(Frame::message("\r\n", OpCode::Data(Data::Text), true), out);
         }
         return Ok(Some(Cut::KeepAlive));
     }
     Ok(Some(Cut::Message(message)))
 }
 
+/// Adds a frame to what is to be sent.
+fn put(frame: Frame, out: &mut Vec<u8>) {
+    // A vector takes everything.
+    let _ = frame.format(out);
+}
+
+/// A goodbye that is answered is the end of what the library flushes.
+fn only_closed(error: ProtocolFailure) -> Result<(), ProtocolFailure> {
+    match error {
+        ProtocolFailure::ConnectionClosed => Ok(()),
+        error => Err(error),
+    }
+}
+
 fn too_large(size: usize, max_size: usize) -> Over {
     Over::Broken(tungstenite::error::CapacityError::MessageTooLong { size, max_size }.into())
 }
 
-fn config(message_size: usize) -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
+/// What reads a message whose first frame has this length, with room for that frame.
+fn context(length: usize, message_size: usize) -> WebSocketContext {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(length.max(READ_BUFFER))
         .write_buffer_size(0)
         .max_message_size(Some(message_size))
         .max_frame_size(Some(message_size))
-        .accept_unmasked_frames(false)
+        .accept_unmasked_frames(false);
+    WebSocketContext::new(Role::Server, Some(config))
 }
 
 /// The two ends of the library: what has come, and what is to go. Neither ever waits.
 struct Pipe<'a> {
-    input: Option<&'a mut BytesMut>,
+    input: &'a mut BytesMut,
     output: &'a mut Vec<u8>,
-}
-
-impl<'a> Pipe<'a> {
-    /// Nothing has come.
-    fn to(output: &'a mut Vec<u8>) -> Pipe<'a> {
-        Pipe { input: None, output }
-    }
 }
 
 impl Read for Pipe<'_> {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        match &mut self.input {
-            Some(input) if !input.is_empty() => {
-                let length = room.len().min(input.len());
-                input.copy_to_slice(&mut room[..length]);
-                Ok(length)
-            }
-            Some(_) | None => Err(io::ErrorKind::WouldBlock.into()),
+        if self.input.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
         }
+        let length = room.len().min(self.input.len());
+        self.input.copy_to_slice(&mut room[..length]);
+        Ok(length)
     }
 }
 
@@ -345,4 +328,4 @@ impl Write for Pipe<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -27,7 +27,7 @@ fn open() -> WebSocket {
 }
 
 /// A frame as a client sends it.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [1, 2, 3, 4];
     let mut frame = vec![first];
     match payload.len() {
@@ -246,4 +246,18 @@ fn messages_go_out_as_text_where_they_are_text() {
     socket.send(&Bytes::from_static(b"SIP"));
     socket.send(&Bytes::from_static(b"\xff"));
     assert_eq!(socket.out, b"\x81\x03SIP\x82\x01\xff");
+}
+
+#[test]
+fn nothing_is_kept_of_what_is_over() {
+    let mut socket = open();
+    let large = frame(0x82, &[b'a'; SIZE]);
+    for bytes in [&large, &frame(0x89, b"?"), &frame(0x8a, b""), &frame(0x81, b"\r\n\r\n")] {
+        cut(&mut socket, bytes).unwrap();
+        assert!(matches!(socket.state, State::Open(None)));
+    }
+    for (first, is_kept) in [(0x01, true), (0x00, true), (0x89, true), (0x80, false)] {
+        cut(&mut socket, &frame(first, b"part")).unwrap();
+        assert_eq!(matches!(socket.state, State::Open(Some(_))), is_kept, "{first:x}");
+    }
 }
