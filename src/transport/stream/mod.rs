@@ -450,3 +450,5 @@ impl<H: Handler> Drop for Entry<'_, H> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod web_tests;

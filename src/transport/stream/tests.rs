@@ -19,7 +19,7 @@ use crate::transport::table::{SILENCES_MAX, ToHop};
 use crate::transport::tls::tests::{certificate, client, server};
 
 /// Answers each message with its Call-ID and each malformed one with its error.
-struct Echo {
+pub(super) struct Echo {
     connections: Arc<Connections<u32>>,
     unreachable: RefCell<Vec<u32>>,
     closed: RefCell<Vec<ConnectionId>>,
@@ -54,13 +54,29 @@ impl Handler for Echo {
 }
 
 /// A worker's connections, served on the test's thread.
-struct Served {
+pub(super) struct Served {
     streams: Rc<Streams<Echo>>,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
+}
+
+/// Serves a listener of TCP, or of TLS, on loopback for as long as `test` runs.
+async fn served<F: Future<Output = ()>>(
+    settings: Settings,
+    server: Option<Arc<ServerConfig>>,
+    trusted: Option<&CertificateFiles>,
+    test: impl FnOnce(Served) -> F,
+) {
+    let transport = if server.is_some() {
+        Transport::Tls
+    } else {
+        Transport::Tcp
+    };
+    served_over(transport, settings, server, trusted, test).await;
 }
 
 /// Serves a listener on loopback for as long as `test` runs.
-async fn served<F: Future<Output = ()>>(
+pub(super) async fn served_over<F: Future<Output = ()>>(
+    transport: Transport,
     settings: Settings,
     server: Option<Arc<ServerConfig>>,
     trusted: Option<&CertificateFiles>,
@@ -83,11 +99,6 @@ async fn served<F: Future<Output = ()>>(
         Arc::clone(&counters),
     );
     let streams = Rc::new(streams.unwrap());
-    let transport = if server.is_some() {
-        Transport::Tls
-    } else {
-        Transport::Tcp
-    };
     let listening = tcp::open(transport, "127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listening.local;
     let serving = LocalSet::new();
@@ -111,27 +122,27 @@ async fn served<F: Future<Output = ()>>(
     timeout(Duration::from_secs(20), all).await.unwrap();
 }
 
-fn options(call_id: &str) -> String {
+pub(super) fn options(call_id: &str) -> String {
     format!(
         "OPTIONS sip:example.com SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1;branch=z9hG4bK1\r\nFrom: <sip:a@example.com>;tag=1\r\n\
         To: <sip:example.com>\r\nCall-ID: {call_id}\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 4\r\n\r\nbody"
     )
 }
 
-async fn read(peer: &mut (impl AsyncRead + Unpin), expected: &str) {
+pub(super) async fn read(peer: &mut (impl AsyncRead + Unpin), expected: &str) {
     let mut buffer = vec![0; expected.len()];
     peer.read_exact(&mut buffer).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&buffer), expected);
 }
 
-async fn is_closed(peer: &mut (impl AsyncRead + Unpin)) -> bool {
+pub(super) async fn is_closed(peer: &mut (impl AsyncRead + Unpin)) -> bool {
     matches!(
         timeout(Duration::from_secs(10), peer.read(&mut [0; 10])).await,
         Ok(Ok(0) | Err(_))
     )
 }
 
-fn settings(change: impl FnOnce(&mut ConnectionLimits)) -> Settings {
+pub(super) fn settings(change: impl FnOnce(&mut ConnectionLimits)) -> Settings {
     let mut settings = Settings::default();
     change(&mut settings.limits);
     settings

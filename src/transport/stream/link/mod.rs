@@ -283,9 +283,12 @@ impl<O: Copy> Link<O> {
     }
 
     fn has_begun(&self) -> bool {
-        !self.buffer.is_empty()
-            || self.secure.as_ref().is_some_and(|secure| secure.has_begun())
-            || self.web.as_ref().is_some_and(|web| web.has_begun())
+        !self.buffer.is_empty() || self.secure.as_ref().is_some_and(|secure| secure.has_begun()) || self.has_parts()
+    }
+
+    /// Whether a WebSocket message has begun whose last frame has not come.
+    fn has_parts(&self) -> bool {
+        self.web.as_ref().is_some_and(|web| web.has_begun())
     }
 
     /// Adds the senders of what was not written to `unwritten`.
@@ -309,11 +312,14 @@ impl<O: Copy> Link<O> {
                 return Ok(());
             }
         }
+        let (had_parts, arrivals) = (self.has_parts(), scratch.arrivals.len());
         let frames = self.cut(scratch, rules);
         if !self.is_uncut && (frames > 0 || !self.is_own) {
             self.own_rest();
         }
-        if (frames > 0 || !had_begun) && !self.awaits_first {
+        // A further part of the same message is not its end.
+        let goes_on = had_parts && self.has_parts() && scratch.arrivals.len() == arrivals;
+        if (frames > 0 && !goes_on || !had_begun) && !self.awaits_first {
             self.awaiting_since = rules.now;
         }
         Ok(())
