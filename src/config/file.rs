@@ -74,6 +74,8 @@ pub struct Listen {
     pub client_ca: Key<String>,
     /// The origins that pages may have.
     pub origins: Key<Vec<Spanned<String>>>,
+    /// The path that pages ask for.
+    pub path: Key<String>,
 }
 
 /// Whether clients are asked for a certificate.

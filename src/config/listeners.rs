@@ -10,7 +10,7 @@ use super::file::{self, Listen};
 use super::hosts;
 use super::report::{Place, Report, Severity};
 use crate::sip::hop::Transport;
-use crate::transport::settings::{CertificateFiles, ClientCertificates};
+use crate::transport::settings::{CertificateFiles, ClientCertificates, Web};
 
 /// One listener, as the layers below it want to know it.
 pub struct Listener {
@@ -24,8 +24,8 @@ pub struct Listener {
     pub certificate: Option<CertificateFiles>,
     /// Whether its clients are asked for theirs.
     pub clients: ClientCertificates,
-    /// The origins that pages may have; none: any.
-    pub origins: Arc<[Box<str>]>,
+    /// Whom WebSocket lets in.
+    pub web: Arc<Web>,
 }
 
 /// The listeners of the file; what is wrong goes to the report. `names` are the served domains and their aliases.
@@ -66,7 +66,7 @@ fn listener(entry: &Spanned<Listen>, names: &[&str], report: &mut Report) -> Opt
         advertise,
         certificate,
         clients: super::tls::clients(entry, transport?, report),
-        origins: origins(listen, transport?, report),
+        web: Arc::new(web(listen, transport?, report)),
     };
     Some((listener, span))
 }
@@ -139,16 +139,24 @@ fn advertise(written: &Spanned<String>, report: &mut Report) -> Option<Box<str>>
     Some(advertise.into())
 }
 
-/// The origins that pages may have (RFC 6454 §6.1), as browsers write them.
-fn origins(listen: &Listen, transport: Transport, report: &mut Report) -> Arc<[Box<str>]> {
-    let Some(written) = &listen.origins else {
-        return Arc::default();
-    };
+fn web(listen: &Listen, transport: Transport, report: &mut Report) -> Web {
     if !matches!(transport, Transport::Ws | Transport::Wss) {
-        let message = format!("`origins` has no meaning with transport = \"{transport}\"");
-        report.error(written.span(), message);
+        let origins = listen.origins.as_ref().map(|written| ("origins", written.span()));
+        let path = listen.path.as_ref().map(|written| ("path", written.span()));
+        for (key, span) in [origins, path].into_iter().flatten() {
+            report.error(span, format!("`{key}` has no meaning with transport = \"{transport}\""));
+        }
     }
-    for origin in written.get_ref() {
+    Web {
+        origins: origins(listen, report),
+        path: listen.path.as_ref().and_then(|written| path(written, report)),
+    }
+}
+
+/// The origins that pages may have (RFC 6454 §6.1), as browsers write them.
+fn origins(listen: &Listen, report: &mut Report) -> Box<[Box<str>]> {
+    let written = listen.origins.as_ref().map(Spanned::get_ref);
+    for origin in written.into_iter().flatten() {
         let host = origin.get_ref().split_once("://").map(|(_, host)| host);
         if !host.is_some_and(|host| !host.is_empty() && !host.contains(['/', ' ', '*'])) {
             report
@@ -156,11 +164,21 @@ fn origins(listen: &Listen, transport: Transport, report: &mut Report) -> Arc<[B
                 .help = Some("as in \"https://phone.example.com\", without a path".to_owned());
         }
     }
-    written
-        .get_ref()
-        .iter()
-        .map(|origin| origin.get_ref().as_str().into())
-        .collect()
+    let origins = written.into_iter().flatten();
+    origins.map(|origin| origin.get_ref().as_str().into()).collect()
+}
+
+/// A path as it stands in the request for the upgrade, without what follows a question mark.
+fn path(written: &Spanned<String>, report: &mut Report) -> Option<Box<str>> {
+    let path = written.get_ref();
+    let is_path = path.starts_with('/')
+        && path
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
+    if !is_path {
+        report.error(written.span(), format!("{path:?} is no path")).help = Some("as in \"/sip\"".to_owned());
+    }
+    is_path.then(|| path.as_str().into())
 }
 
 fn certificate(

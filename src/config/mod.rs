@@ -162,7 +162,7 @@ fn settings(file: &File, variables: &[(OsString, OsString)], key: [u8; 16], repo
                     bind: listener.bind,
                     certificate: listener.certificate.clone(),
                     clients: listener.clients.clone(),
-                    origins: Arc::clone(&listener.origins),
+                    web: Arc::clone(&listener.web),
                 })
                 .collect(),
             tls: tls::settings(file, report),

@@ -229,6 +229,14 @@ fn listeners_are_checked() {
             "[] | `origins` has no meaning with transport = \"tcp\"",
         ),
         (
+            "[[listen]]\ntransport = \"tcp\"\nbind = \"127.0.0.1:1\"\npath = \"/sip\"",
+            "\"/sip\" | `path` has no meaning with transport = \"tcp\"",
+        ),
+        (
+            "[[listen]]\ntransport = \"ws\"\nbind = \"127.0.0.1:1\"\npath = \"sip?\"",
+            "\"sip?\" | \"sip?\" is no path",
+        ),
+        (
             "[[listen]]\ntransport = \"udp\"\nbind = \"127.0.0.1:1\"\nclient_certificates = \"required\"",
             "\"required\" | `client_certificates` has no meaning with transport = \"udp\"",
         ),
@@ -733,6 +741,7 @@ fn the_defaults_shown_are_the_defaults() {
             "identities",
             "ring_timeout",
             "origins",
+            "path",
             "servers",
         ];
         let tls = text.find("# [[listen]]").unwrap()..text.find("## What holds in every domain").unwrap();

@@ -39,6 +39,23 @@ impl Gauge {
     }
 }
 
+/// Requests for an upgrade that were refused, by the status of the answer.
+#[derive(Debug, Default)]
+pub struct UpgradesRefused {
+    /// 400: malformed, or without the subprotocol `sip`.
+    pub malformed: Counter,
+    /// 403: the page has another origin.
+    pub origin: Counter,
+    /// 404: another path.
+    pub path: Counter,
+    /// 405: another method than GET.
+    pub method: Counter,
+    /// 426: no upgrade, or one to another version.
+    pub version: Counter,
+    /// 431: the head is too large.
+    pub size: Counter,
+}
+
 /// What is counted. The sets of two workers do not share cache lines, nor pairs of them.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -88,7 +105,7 @@ pub struct Counters {
     /// TLS handshakes, and upgrades to WebSocket, that failed.
     pub handshakes_failed: Counter,
     /// Requests for an upgrade to WebSocket that were refused.
-    pub upgrades_refused: Counter,
+    pub upgrades_refused: UpgradesRefused,
     /// Connections closed because they were idle, or slow to begin or to end a message.
     pub connections_timed_out: Counter,
     /// Connections closed because their peer answers neither requests nor whether it is there.

@@ -77,21 +77,30 @@ pub struct Listener {
     pub certificate: Option<CertificateFiles>,
     /// Whether its clients are asked for theirs.
     pub clients: ClientCertificates,
-    /// The origins that pages may have (RFC 6454 §6.1); none: any. Only WebSocket has them.
-    pub origins: Arc<[Box<str>]>,
+    /// Whom WebSocket lets in; nobody else looks at it.
+    pub web: Arc<Web>,
+}
+
+/// Which requests for an upgrade to WebSocket are granted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Web {
+    /// The origins that pages may have (RFC 6454 §6.1); none: any.
+    pub origins: Box<[Box<str>]>,
+    /// The path that is asked for; without it any.
+    pub path: Option<Box<str>>,
 }
 
 impl Settings {
-    /// The origins that pages may have whose connections come to `local`.
-    pub fn origins(&self, transport: Transport, local: SocketAddr) -> Arc<[Box<str>]> {
+    /// Whom WebSocket lets in whose connections come to `local`.
+    pub fn web(&self, transport: Transport, local: SocketAddr) -> Arc<Web> {
         let is_of = |listener: &&Listener| {
             let bind = listener.bind;
             listener.transport == transport
                 && bind.port() == local.port()
-                && (bind.ip() == local.ip() || bind.ip().is_unspecified())
+                && (bind.ip() == local.ip() || bind.ip().is_unspecified() && bind.is_ipv4() == local.is_ipv4())
         };
         let listener = self.listeners.iter().find(is_of);
-        listener.map_or_else(Arc::default, |listener| Arc::clone(&listener.origins))
+        listener.map_or_else(Arc::default, |listener| Arc::clone(&listener.web))
     }
 }
 
@@ -103,7 +112,7 @@ impl Listener {
             bind,
             certificate: None,
             clients: ClientCertificates::Unasked,
-            origins: Arc::default(),
+            web: Arc::default(),
         }
     }
 }
@@ -145,6 +154,34 @@ impl Default for Limits {
             // A little more than the longest registration: a phone that only refreshes keeps its connection.
             idle: Duration::from_secs(3900),
             ping: Duration::from_secs(30),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_speaks_for_its_own_family_only() {
+        let listener = |bind: &str| {
+            let mut listener = Listener::new(Transport::Ws, bind.parse().unwrap());
+            let path = Some(bind.into());
+            listener.web = Arc::new(Web { path, ..Web::default() });
+            listener
+        };
+        let settings = Settings {
+            listeners: ["0.0.0.0:80", "[::]:80", "127.0.0.1:81"].map(listener).into(),
+            ..Settings::default()
+        };
+        for (local, path) in [
+            ("127.0.0.1:80", Some("0.0.0.0:80")),
+            ("[::1]:80", Some("[::]:80")),
+            ("127.0.0.1:81", Some("127.0.0.1:81")),
+            ("127.0.0.2:81", None),
+        ] {
+            let web = settings.web(Transport::Ws, local.parse().unwrap());
+            assert_eq!(web.path.as_deref(), path, "{local}");
         }
     }
 }

@@ -284,10 +284,19 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "ringbinder_websocket_upgrades_refused_total",
         kind: Kind::Counter,
-        labels: &[],
-        help: "Requests for an upgrade to WebSocket that were refused: malformed, without the subprotocol sip, or from a \
-               page of another origin.",
-        write: |now, samples| samples.add(&[], now.sum(|counters| &counters.upgrades_refused)),
+        labels: &["status"],
+        help: "Requests for an upgrade to WebSocket that were refused, by the status of the answer: 400 (malformed, or \
+               without the subprotocol sip), 403 (a page of another origin), 404 (another path), 405 (not GET), 426 (no \
+               upgrade, or another version) or 431 (too large).",
+        write: |now, samples| {
+            let malformed = now.sum(|counters| &counters.upgrades_refused.malformed);
+            samples.add(&["400"], malformed)?;
+            samples.add(&["403"], now.sum(|counters| &counters.upgrades_refused.origin))?;
+            samples.add(&["404"], now.sum(|counters| &counters.upgrades_refused.path))?;
+            samples.add(&["405"], now.sum(|counters| &counters.upgrades_refused.method))?;
+            samples.add(&["426"], now.sum(|counters| &counters.upgrades_refused.version))?;
+            samples.add(&["431"], now.sum(|counters| &counters.upgrades_refused.size))
+        },
     },
     Family {
         name: "ringbinder_certificate_expiry_timestamp_seconds",

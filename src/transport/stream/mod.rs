@@ -167,7 +167,7 @@ impl<H: Handler> Streams<H> {
         let (limits, now) = (&self.settings.message, Instant::now());
         let Flow { transport, local, .. } = connection.flow;
         let web = matches!(transport, Transport::Ws | Transport::Wss)
-            .then(|| WebSocket::new(self.settings.origins(transport, local), now));
+            .then(|| WebSocket::new(self.settings.web(transport, local), now));
         place.insert(Link::new(
             Arc::clone(&connection),
             stream,

@@ -486,7 +486,7 @@ impl<O: Copy> Link<O> {
     /// Reads nothing more of a WebSocket; what it has to say is written before the connection closes.
     fn end_web(&mut self, over: &Over, rules: &Rules<'_>) {
         match over {
-            Over::Refused(_) => rules.counters.upgrades_refused.add(1),
+            Over::Refused(refusal) => refusal.counter(&rules.counters.upgrades_refused).add(1),
             Over::Flooded => rules.counters.connections_congested.add(1),
             Over::Broken(_) => rules.counters.connections_misframed.add(1),
             Over::Closed => {}

@@ -13,11 +13,12 @@ use tungstenite::Message;
 use tungstenite::error::{Error as ProtocolFailure, ProtocolError};
 use tungstenite::handshake::machine::TryParse;
 use tungstenite::handshake::server::{Request, write_response};
-use tungstenite::http::StatusCode;
 use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame, FrameHeader, Utf8Bytes};
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
-use upgrade::{answer, refusal};
+
+use crate::transport::settings::Web;
+use upgrade::{Refusal, answer};
 
 /// The most bytes of the request that asks for the upgrade.
 const HEAD_MAX: usize = 8192;
@@ -34,8 +35,8 @@ const PONG_MAX: Duration = Duration::from_secs(10);
 /// The WebSocket side of a connection.
 pub struct WebSocket {
     state: State,
-    /// The origins that pages may have; none: any.
-    origins: Arc<[Box<str>]>,
+    /// Whom it lets in.
+    web: Arc<Web>,
     /// When something was last received.
     heard: Instant,
     /// When a ping was sent that nothing has been received after.
@@ -68,9 +69,9 @@ pub enum Cut {
 /// Why nothing more is read.
 #[derive(Debug, Error)]
 pub enum Over {
-    /// The upgrade is refused with this status.
-    #[error("the upgrade is refused: {0}")]
-    Refused(StatusCode),
+    /// The upgrade is refused.
+    #[error("the upgrade is refused: {0:?}")]
+    Refused(Refusal),
     /// A frame breaks the rules, or a message is too large.
     #[error("{0}")]
     Broken(#[from] ProtocolFailure),
@@ -83,11 +84,11 @@ pub enum Over {
 }
 
 impl WebSocket {
-    /// Awaits the request for the upgrade from pages of these origins; from all pages when there are none.
-    pub fn new(origins: Arc<[Box<str>]>, now: Instant) -> WebSocket {
+    /// Awaits the request for the upgrade.
+    pub fn new(web: Arc<Web>, now: Instant) -> WebSocket {
         WebSocket {
             state: State::Upgrading,
-            origins,
+            web,
             heard: now,
             pinged: None,
             out: Vec::new(),
@@ -185,31 +186,26 @@ impl WebSocket {
     fn upgrade(&mut self, buffer: &mut BytesMut) -> Result<Option<Cut>, Over> {
         let answer = match Request::try_parse(buffer) {
             Ok(None) if buffer.len() < HEAD_MAX => return Ok(None),
-            Ok(None) => Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+            Ok(None) => Err(Refusal::Size),
             Ok(Some((length, request))) if length <= HEAD_MAX => {
                 buffer.advance(length);
-                answer(&request, &self.origins)
+                answer(&request, &self.web)
             }
-            Ok(Some(_)) => Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
-            Err(ProtocolFailure::Protocol(ProtocolError::WrongHttpMethod)) => Err(StatusCode::METHOD_NOT_ALLOWED),
-            Err(_) => Err(StatusCode::BAD_REQUEST),
-        };
-        let is_written = match &answer {
-            Ok(response) => write_response(&mut self.out, response).is_ok(),
-            Err(status) => write_response(&mut self.out, &refusal(*status)).is_ok(),
+            Ok(Some(_)) => Err(Refusal::Size),
+            Err(ProtocolFailure::Protocol(ProtocolError::WrongHttpMethod)) => Err(Refusal::Method),
+            Err(_) => Err(Refusal::Malformed),
         };
         match answer {
-            Ok(_) if is_written => {
+            Ok(response) => {
+                // A vector takes everything.
+                let _ = write_response(&mut self.out, &response);
                 self.state = State::Open(None);
                 Ok(Some(Cut::Other))
             }
-            Ok(_) => {
+            Err(refusal) => {
+                let _ = write_response(&mut self.out, &refusal.response());
                 self.state = State::Over;
-                Err(Over::Refused(StatusCode::INTERNAL_SERVER_ERROR))
-            }
-            Err(status) => {
-                self.state = State::Over;
-                Err(Over::Refused(status))
+                Err(Over::Refused(refusal))
             }
         }
     }

@@ -7,7 +7,7 @@ const INTERVAL: Duration = Duration::from_secs(30);
 
 fn request(further: &str) -> String {
     format!(
-        "GET / HTTP/1.1\r\nHost: example.com\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
+        "GET /sip?x HTTP/1.1\r\nHost: example.com\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{further}\r\n"
     )
 }
@@ -15,8 +15,11 @@ fn request(further: &str) -> String {
 const SIP: &str = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: chat, sip\r\n";
 
 fn upgraded(origins: &[&str], request: &str) -> (WebSocket, Result<Option<Cut>, Over>, String) {
-    let origins: Vec<Box<str>> = origins.iter().map(|origin| (*origin).into()).collect();
-    let mut socket = WebSocket::new(origins.into(), Instant::now());
+    let web = Web {
+        origins: origins.iter().map(|origin| (*origin).into()).collect(),
+        path: Some("/sip".into()),
+    };
+    let mut socket = WebSocket::new(Arc::new(web), Instant::now());
     let cut = socket.cut(&mut BytesMut::from(request.as_bytes()), SIZE);
     let answer = String::from_utf8(std::mem::take(&mut socket.out)).unwrap();
     (socket, cut, answer)
@@ -77,7 +80,10 @@ fn what_is_no_such_upgrade_is_refused_with_its_status() {
             request("Sec-WebSocket-Version: 8\r\nSec-WebSocket-Protocol: sip\r\n"),
             "426",
         ),
-        ("GET / HTTP/1.1\r\nHost: example.com\r\n\r\n".to_owned(), "426"),
+        ("GET /sip HTTP/1.1\r\nHost: example.com\r\n\r\n".to_owned(), "426"),
+        (request(SIP).replace("/sip?x", "/"), "404"),
+        (request(SIP).replace("Host: example.com\r\n", ""), "400"),
+        (request(&format!("Host: other.example\r\n{SIP}")), "400"),
         ("POST / HTTP/1.1\r\nHost: example.com\r\n\r\n".to_owned(), "405"),
         ("OPTIONS sip:example.com SIP/2.0\r\n\r\n".to_owned(), "400"),
         ("\x16\x03\x01\x00".to_owned(), "400"),
