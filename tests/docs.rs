@@ -66,6 +66,9 @@ fn every_key_has_its_row() {
 fn examples_of_the_configuration_have_no_fault() {
     let folder = std::env::temp_dir().join(format!("ringbinder-docs-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
+    let pair = rcgen::generate_simple_self_signed(["example.com".to_owned()]).unwrap();
+    fs::write(folder.join("cert.pem"), pair.cert.pem()).unwrap();
+    fs::write(folder.join("key.pem"), pair.signing_key.serialize_pem()).unwrap();
     let examples = blocks(&read("README.md"), "toml");
     assert!(!examples.is_empty(), "README.md has no example");
     for (number, example) in examples.iter().enumerate() {
