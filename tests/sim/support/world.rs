@@ -338,7 +338,10 @@ impl Sim {
                     let hops = self.resolve(&question);
                     Some(Input::Resolved { query, hops })
                 }
-                Output::Silent(connection) => self.silent.push(connection),
+                Output::Silent(connection) => {
+                    self.silent.push(connection);
+                    None
+                }
                 Output::Changed(change) => {
                     self.changes.push(change);
                     None
