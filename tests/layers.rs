@@ -19,6 +19,7 @@ const LAYERS: &[&[&str]] = &[
         "sip::domain",
         "sip::edge",
         "sip::failures",
+        "sip::gruu",
         "sip::health",
         "sip::counts",
     ],

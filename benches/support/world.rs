@@ -73,6 +73,7 @@ impl World {
                 token: [5; 16],
                 hash: [6; 16],
             },
+            gruus: ringbinder::sip::gruu::token::Tokens::new(&[8; 16], None),
         });
         World {
             server: Server::new(shared.clone(), 0, [7; 32], now),

@@ -29,6 +29,7 @@ use crate::http;
 use crate::random;
 use crate::sip::digest::{self, Authenticator};
 use crate::sip::failures::Failures;
+use crate::sip::gruu::token::{self, Tokens};
 use crate::sip::health::Health;
 use crate::sip::location::Location;
 use crate::sip::shared::{self, Epoch, Keys, Shared};
@@ -290,7 +291,11 @@ fn make_shared(mut settings: shared::Settings, state: &StateDirectory, now: Inst
     let start = u64::from_le_bytes(random::bytes()?);
     Ok(Shared {
         is_stopping: AtomicBool::new(false),
-        location: Arc::new(Location::new(random::bytes()?, now)),
+        // A temporary GRUU names a Call-ID by its hash, and outlives this start.
+        location: Arc::new(
+            Location::new(random::bytes()?, now).with_call_id_key(token::derive(&stored.token, b"call-id of gruus")),
+        ),
+        gruus: Tokens::new(&stored.gruu, stored.previous_gruu.as_deref()),
         authenticator: Authenticator::new(nonce_keys, start, Authenticator::WINDOWS),
         failures: Failures::new(hash),
         health: Health::new(hash, now),

@@ -35,6 +35,10 @@ pub struct StoredKeys {
     pub previous_nonce: Option<Zeroizing<[u8; 16]>>,
     /// Signs Record-Route tokens.
     pub token: Zeroizing<[u8; 16]>,
+    /// Encrypts temporary GRUUs.
+    pub gruu: Zeroizing<[u8; 16]>,
+    /// Encrypted temporary GRUUs before; they are accepted still.
+    pub previous_gruu: Option<Zeroizing<[u8; 16]>>,
 }
 
 impl StateDirectory {
@@ -84,13 +88,22 @@ impl StateDirectory {
                 file.take(KEYS_LENGTH_MAX)
                     .read_to_string(&mut text)
                     .with_context(|| format!("{shown}: cannot read the keys"))?;
-                read_keys(&text).with_context(|| format!("{shown}: delete it to have new keys drawn"))
+                let drawn = Zeroizing::new(random::bytes()?);
+                let keys =
+                    read_keys(&text, &drawn).with_context(|| format!("{shown}: delete it to have new keys drawn"))?;
+                // It was there without one.
+                if keys.gruu == drawn {
+                    write_keys(&path, &keys).with_context(|| format!("{shown}: cannot write the keys"))?;
+                }
+                Ok(keys)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let keys = StoredKeys {
                     nonce: Zeroizing::new(random::bytes()?),
                     previous_nonce: None,
                     token: Zeroizing::new(random::bytes()?),
+                    gruu: Zeroizing::new(random::bytes()?),
+                    previous_gruu: None,
                 };
                 write_keys(&path, &keys).with_context(|| format!("{shown}: cannot write the keys"))?;
                 Ok(keys)
@@ -109,8 +122,10 @@ fn holder(lock: &mut File) -> String {
     }
 }
 
-fn read_keys(text: &str) -> anyhow::Result<StoredKeys> {
+/// Reads the file; one that has no key of GRUUs, as before there were any, has `gruu` as such.
+fn read_keys(text: &str, gruu: &Zeroizing<[u8; 16]>) -> anyhow::Result<StoredKeys> {
     let (mut nonce, mut previous_nonce, mut token) = (None, None, None);
+    let (mut gruu, mut previous_gruu) = (gruu.clone(), None);
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -123,6 +138,8 @@ fn read_keys(text: &str) -> anyhow::Result<StoredKeys> {
             "nonce" => nonce = Some(key),
             "previous_nonce" => previous_nonce = Some(key),
             "token" => token = Some(key),
+            "gruu" => gruu = key,
+            "previous_gruu" => previous_gruu = Some(key),
             name => bail!("line {number}: unknown key {name:?}"),
         }
     }
@@ -130,6 +147,8 @@ fn read_keys(text: &str) -> anyhow::Result<StoredKeys> {
         nonce: nonce.context("the key \"nonce\" is missing")?,
         previous_nonce,
         token: token.context("the key \"token\" is missing")?,
+        gruu,
+        previous_gruu,
     })
 }
 
@@ -147,10 +166,12 @@ fn read_key(text: &str) -> Option<Zeroizing<[u8; 16]>> {
 fn write_keys(path: &Path, keys: &StoredKeys) -> io::Result<()> {
     let mut text =
         Zeroizing::new("# Keep this file secret. Deleting it ends the calls that are under way.\n".to_owned());
-    let previous = keys.previous_nonce.as_ref().map(|key| ("previous_nonce", key));
-    for (name, key) in [("nonce", &keys.nonce), ("token", &keys.token)]
+    let previous_nonce = keys.previous_nonce.as_ref().map(|key| ("previous_nonce", key));
+    let previous_gruu = keys.previous_gruu.as_ref().map(|key| ("previous_gruu", key));
+    for (name, key) in [("nonce", &keys.nonce), ("token", &keys.token), ("gruu", &keys.gruu)]
         .into_iter()
-        .chain(previous)
+        .chain(previous_nonce)
+        .chain(previous_gruu)
     {
         text.push_str(name);
         text.push_str(" = ");
@@ -188,10 +209,30 @@ mod tests {
         let path = folder("keys");
         let first = StateDirectory::open(&path).unwrap().keys().unwrap();
         let second = StateDirectory::open(&path).unwrap().keys().unwrap();
-        assert_eq!((first.nonce, first.token), (second.nonce, second.token));
+        assert_eq!(
+            (first.nonce, first.token, first.gruu),
+            (second.nonce, second.token, second.gruu)
+        );
         assert_ne!(second.previous_nonce, Some(Zeroizing::new([0; 16])));
         let mode = |name: &str| fs::metadata(path.join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(""), mode(KEYS)), (0o700, 0o600));
+        fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
+    fn keys_of_an_earlier_version_get_one_for_gruus_and_keep_it() {
+        let path = folder("earlier");
+        let state = StateDirectory::open(&path).unwrap();
+        let hex = "00112233445566778899aabbccddeeff";
+        fs::write(
+            path.join(KEYS),
+            format!("nonce = {hex}\ntoken = {hex}\nprevious_gruu = {hex}\n"),
+        )
+        .unwrap();
+        let first = state.keys().unwrap();
+        let second = state.keys().unwrap();
+        assert_eq!(first.gruu, second.gruu);
+        assert_eq!(second.previous_gruu, Some(first.token));
         fs::remove_dir_all(path).unwrap();
     }
 
@@ -212,9 +253,10 @@ mod tests {
 
     #[test]
     fn bad_keys_are_refused_with_their_line() {
-        let error = read_keys("nonce = 00112233445566778899aabbccddeeff\ntoken = 1\n").unwrap_err();
+        let none = Zeroizing::new([0; 16]);
+        let error = read_keys("nonce = 00112233445566778899aabbccddeeff\ntoken = 1\n", &none).unwrap_err();
         assert_eq!(error.to_string(), "line 2: not a key of 32 hex digits");
-        let error = read_keys("nonce = 00112233445566778899aabbccddeeff\n").unwrap_err();
+        let error = read_keys("nonce = 00112233445566778899aabbccddeeff\n", &none).unwrap_err();
         assert_eq!(error.to_string(), "the key \"token\" is missing");
     }
 }

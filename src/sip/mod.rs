@@ -14,6 +14,7 @@ pub mod digest;
 pub mod domain;
 pub mod edge;
 pub mod failures;
+pub mod gruu;
 pub mod health;
 pub mod hop;
 pub mod keep_alive;

@@ -72,6 +72,8 @@ reasons! {
         "Remove a phone, raise max_contacts, or set overflow to another policy.";
     BadContact = "malformed-contact", 400 "Bad Request", "a Contact or its expiry cannot be used",
         "The Contact must be a SIP URI of at most 2,048 bytes; \"*\" stands alone and with Expires: 0.";
+    ContactIsGruu = "contact-is-gruu", 403 "Forbidden", "a Contact is a GRUU of the address itself",
+        "Register the address where the phone is; its GRUU is for the Contact of calls (RFC 5627).";
     UnprotectedContact = "unprotected-contact", 400 "Bad Request", "a sips Contact came over an unprotected connection",
         "Register a sips: Contact over TLS, or a sip: one (RFC 5630).";
     OutOfOrder = "out-of-order", 400 "Bad Request", "the CSeq is not higher than that of the stored binding",
@@ -107,6 +109,8 @@ reasons! {
         "In-dialog requests must carry the Record-Route of the dialog unchanged.";
     UnknownUser = "unknown-user", 404 "Not Found", "there is no such user",
         "Check the address that is called.";
+    UnknownGruu = "unknown-gruu", 404 "Not Found", "the GRUU leads to no phone, or does so no more",
+        "Call the address; a temporary GRUU ends with the registration that it was given in (RFC 5627).";
     NoBinding = "no-binding", 480 "Temporarily Unavailable", "no phone can be reached for this address now",
         "Look whether the phone is registered and its connection alive.";
     NoSecureBinding = "no-secure-binding", 480 "Temporarily Unavailable",

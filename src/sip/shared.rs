@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 use crate::sip::digest::Authenticator;
 use crate::sip::domain::Domains;
 use crate::sip::failures::Failures;
+use crate::sip::gruu::token::Tokens;
+use crate::sip::gruu::{self, Called, Device};
 use crate::sip::health::Health;
 use crate::sip::hop::Transport;
-use crate::sip::location::{KeepAlive, Location};
+use crate::sip::location::{AddressOfRecord, KeepAlive, Location};
 use crate::sip::message::limits::Limits;
 use crate::sip::message::uri::{Host, Uri};
 use crate::sip::transaction::{self, KeyHasher};
@@ -33,8 +35,23 @@ pub struct Shared {
     pub epoch: Epoch,
     /// Random keys.
     pub keys: Keys,
+    /// What makes and reads temporary GRUUs.
+    pub gruus: Tokens,
     /// Whether the process is about to end: new work is refused, what is under way goes on.
     pub is_stopping: AtomicBool,
+}
+
+impl Shared {
+    /// Whom `uri` means, when it is an address of a served domain or a GRUU (RFC 5627) of one.
+    pub fn called(&self, uri: &Uri<'_>) -> Option<Called<'_>> {
+        Called::read(uri, &self.settings.domains, &self.gruus)
+    }
+
+    /// Whether the GRUU of `device` still means a phone of `aor`.
+    pub fn is_valid(&self, device: &Device, aor: &AddressOfRecord, now: Instant) -> bool {
+        let unix = |at| self.epoch.unix_secs(at);
+        device.is_valid(&self.location, aor, unix(self.epoch.instant), unix, now)
+    }
 }
 
 /// What the core needs to know of the configuration.
@@ -95,6 +112,11 @@ impl Epoch {
     /// The time since 1970-01-01 UTC at `now`.
     pub fn unix(&self, now: Instant) -> Duration {
         self.unix + now.saturating_duration_since(self.instant)
+    }
+
+    /// The same in whole seconds.
+    pub fn unix_secs(&self, now: Instant) -> u32 {
+        gruu::seconds(self.unix(now))
     }
 }
 

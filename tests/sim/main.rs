@@ -15,5 +15,6 @@ mod rfc5393_loops;
 mod rfc5626_edge;
 mod rfc5626_keep_alive;
 mod rfc5626_outbound;
+mod rfc5627_gruu;
 mod rfc5630_sips;
 mod support;

@@ -102,6 +102,7 @@ impl Bench {
                 token: [4; 16],
                 hash: [5; 16],
             },
+            gruus: ringbinder::sip::gruu::token::Tokens::new(&[8; 16], None),
         });
         let server = Server::new(shared.clone(), 0, [6; 32], now);
         Bench { shared, server, now }

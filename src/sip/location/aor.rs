@@ -22,14 +22,19 @@ impl AddressOfRecord {
     pub fn new<'d>(uri: &Uri<'_>, domains: &'d Domains) -> Option<(AddressOfRecord, &'d Domain)> {
         let domain = domains.find(uri.host_bytes)?;
         let user = uri.user_unescaped()?;
+        Some((AddressOfRecord::of_user(&user, domain)?, domain))
+    }
+
+    /// The address of `user`, who is written without escapes; `None` as above.
+    pub fn of_user(user: &[u8], domain: &Domain) -> Option<AddressOfRecord> {
         if user.is_empty() || user.len() + 1 + domain.name.len() > Self::MAX_LENGTH {
             return None;
         }
         let mut bytes = SmallVec::new();
-        bytes.extend_from_slice(&user);
+        bytes.extend_from_slice(user);
         bytes.push(b'@');
         bytes.extend_from_slice(domain.name.as_bytes());
-        Some((AddressOfRecord(bytes), domain))
+        Some(AddressOfRecord(bytes))
     }
 
     /// The address kept in a record; it came from an `AddressOfRecord` when it was put there.

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use siphasher::sip::SipHasher13;
 use thiserror::Error;
 
 pub use aor::AddressOfRecord;
@@ -129,11 +130,18 @@ impl Location {
         Location {
             common: Common {
                 key,
+                call_id_key: key,
                 epoch: now,
                 flows: FlowIndex::default(),
             },
             shards: Box::new(std::array::from_fn(|_| Slot::default())),
         }
+    }
+
+    /// The same, with hashes of Call-IDs that another start with this key would make too.
+    pub fn with_call_id_key(mut self, key: [u8; 16]) -> Location {
+        self.common.call_id_key = key;
+        self
     }
 
     /// Where the bindings of `aor` are kept, whether it has some or not.
@@ -346,7 +354,7 @@ impl Location {
 
     /// Keyed, and compared with those of one AOR only: nobody can make two Call-IDs be taken for one.
     fn hash_call_id(&self, call_id: &[u8]) -> u64 {
-        self.common.hash(call_id)
+        SipHasher13::new_with_key(&self.common.call_id_key).hash(call_id)
     }
 }
 

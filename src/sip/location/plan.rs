@@ -17,7 +17,7 @@ pub(super) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// What is written for `contact`; `registered_at` is when its binding was first made.
+    /// What is written for `contact`; `registered_at` is since when its binding is registered.
     pub(super) fn fields(&self, contact: &ContactUpdate<'a>, registered_at: u32) -> Fields<'a> {
         Fields {
             uri: contact.uri.bytes,
@@ -32,6 +32,15 @@ impl<'a> Request<'a> {
             now: self.now,
             flow: self.update.flow,
             is_outbound: contact.is_outbound,
+        }
+    }
+
+    /// Since when `binding` is registered under one Call-ID once it is refreshed by this: another one begins anew
+    /// (RFC 5627 §3.2).
+    pub(super) fn registered_second(&self, binding: &Binding<'_>) -> u32 {
+        match binding.call_id() == self.call_id {
+            true => binding.registered_second(),
+            false => self.now.second(),
         }
     }
 

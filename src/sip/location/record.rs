@@ -77,7 +77,6 @@ impl Fields<'_> {
         for (number, part) in [self.uri, self.parameters, self.path].into_iter().enumerate() {
             put(fixed, PART_LENGTHS + 2 * number, (part.len() as u16).to_le_bytes());
         }
-        put(fixed, REGISTERED_AT, self.registered_at.to_le_bytes());
         put(fixed, ANSWERED_AT, [0; 4]);
         put(fixed, ROUND_TRIP, [0; 2]);
         self.encode_refreshed(fixed);
@@ -97,6 +96,7 @@ impl Fields<'_> {
         put(fixed, CSEQ, self.cseq.to_le_bytes());
         put(fixed, NONCE_COUNT, self.nonce_count.to_le_bytes());
         put(fixed, GRANTED, self.granted_secs.to_le_bytes());
+        put(fixed, REGISTERED_AT, self.registered_at.to_le_bytes());
         put(fixed, EXPIRES_AT, self.expiry_moment().0.to_le_bytes());
         put(fixed, CALL_ID, self.call_id.to_le_bytes());
         put(fixed, STANDING, [Standing::Reachable.to_byte()]);
@@ -182,7 +182,7 @@ impl<'a> Binding<'a> {
         Duration::from_secs(u64::from(self.u32_at(GRANTED)))
     }
 
-    /// When the binding was first made, in whole seconds.
+    /// Since when it is registered without a break and under one Call-ID, in whole seconds.
     pub fn registered_at(&self) -> Instant {
         self.epoch + Duration::from_secs(u64::from(self.u32_at(REGISTERED_AT)))
     }
@@ -272,7 +272,12 @@ impl<'a> Binding<'a> {
         self.flow().connection
     }
 
-    /// The keyed hash of the Call-ID of its last REGISTER.
+    /// The keyed hash of the Call-ID of its last REGISTER; starts that share a key have the same one.
+    pub fn call_id_hash(&self) -> u64 {
+        self.call_id()
+    }
+
+    /// The same.
     pub(super) fn call_id(&self) -> u64 {
         u64::from_le_bytes(read(self.packed, CALL_ID))
     }

@@ -59,7 +59,7 @@ pub(super) fn refresh(
     if !request.is_in_order(&binding) {
         return Some(Err(Refused::OutOfOrder));
     }
-    let fields = request.fields(contact, binding.registered_second());
+    let fields = request.fields(contact, request.registered_second(&binding));
     if fields.encoded_length() != Some(binding.packed().len()) {
         return None;
     }

@@ -21,6 +21,8 @@ use crate::sip::location::{AddressOfRecord, Change, Counts, Refused};
 #[derive(Debug)]
 pub(super) struct Common {
     pub(super) key: [u8; 16],
+    /// Of Call-IDs.
+    pub(super) call_id_key: [u8; 16],
     /// When the location service began.
     pub(super) epoch: Instant,
     /// The AORs with bindings over each connection.
@@ -532,7 +534,9 @@ fn parts<'a>(bindings: &[Binding<'a>], plan: &Plan, request: &Request<'a>) -> Re
             Fate::Keep => parts.push(Part::Kept(*binding)),
             Fate::Refresh(number) => {
                 let contact = &request.contacts()[*number];
-                parts.push(Part::written(request.fields(contact, binding.registered_second()))?);
+                parts.push(Part::written(
+                    request.fields(contact, request.registered_second(binding)),
+                )?);
             }
             Fate::Expire | Fate::Remove | Fate::Displace => {}
         }
@@ -553,7 +557,7 @@ fn places_to_overwrite<'a>(bindings: &[Binding<'_>], plan: &Plan, request: &Requ
             Fate::Keep | Fate::Expire => {}
             Fate::Refresh(number) => {
                 let contact = &request.contacts()[*number];
-                let fields = request.fields(contact, binding.registered_second());
+                let fields = request.fields(contact, request.registered_second(binding));
                 if fields.encoded_length() != Some(binding.packed().len()) {
                     return None;
                 }

@@ -10,7 +10,6 @@ use super::hops;
 use super::response_context::{Attempt, Best, Branch, BranchState, Cancel, Outcome, Phase, ResponseContext, Search};
 use super::targets::{self, Candidate, Candidates, Way};
 use crate::sip::hop::{Hop, Target};
-use crate::sip::location::AddressOfRecord;
 use crate::sip::message::Message;
 use crate::sip::message::address::NameAddr;
 use crate::sip::message::header::HeaderName;
@@ -317,10 +316,8 @@ fn recurse(engine: &Engine, context: &mut ResponseContext, response: &Message, n
             continue;
         }
         let mut found = Candidates::default();
-        match AddressOfRecord::new(&uri, &shared.settings.domains) {
-            Some((aor, domain)) => {
-                targets::add_bindings(&mut found, &shared.location, &aor, domain, uri.scheme, None, now)
-            }
+        match shared.called(&uri) {
+            Some(called) => _ = targets::add_called(&mut found, shared, &called, uri.scheme, None, now),
             None if shared.settings.names_us(&uri) => continue,
             None => found.add(uri.bytes, &[], Way::Resolve, 0),
         }

@@ -17,7 +17,7 @@ use super::token;
 use super::validation::{HEX_LENGTH, hex};
 use crate::sip::counts::Counts;
 use crate::sip::hop::{ConnectionId, Flow, Hop, Target};
-use crate::sip::location::{AddressOfRecord, Change};
+use crate::sip::location::Change;
 use crate::sip::message::header::HeaderName;
 use crate::sip::message::splice::Splice;
 use crate::sip::message::uri::Uri;
@@ -250,8 +250,8 @@ impl Engine {
     /// AOR is the other side's, so that nobody is reached by it who was not in the dialog.
     pub fn present_flow(&self, request: &Message, uri: &[u8], owner: u64, dead: &Flow, now: Instant) -> Option<Flow> {
         let to = Uri::parse(request.to()?.uri).ok()?;
-        let (aor, _) = AddressOfRecord::new(&to, &self.shared.settings.domains)?;
-        if token::name_hash(&self.shared.keys.token, aor.as_bytes()) != owner {
+        let aor = self.shared.called(&to)?.aor;
+        if token::owner_hash(&self.shared.keys.token, &aor, request.call_id()) != owner {
             return None;
         }
         targets::present_flow(&self.shared.location, &aor, uri, now).filter(|flow| flow != dead)

@@ -11,7 +11,6 @@ use super::token::{self, Side, Sides};
 use super::validation::Reach;
 use crate::sip::domain::DomainId;
 use crate::sip::hop::{Flow, Target};
-use crate::sip::location::AddressOfRecord;
 use crate::sip::message::Message;
 use crate::sip::message::credentials::Credentials;
 use crate::sip::message::header::HeaderName;
@@ -277,20 +276,21 @@ fn caller_owner(shared: &Shared, draft: &Draft<'_>) -> Option<u64> {
         return None;
     }
     let from = Uri::parse(draft.request.from()?.uri).ok()?;
-    owner(shared, &from)
+    owner(shared, draft, &from)
 }
 
 /// Of a callee on a connection the hash of the AOR that was called.
 fn callee_owner(shared: &Shared, draft: &Draft<'_>) -> Option<u64> {
     match draft.target {
-        Target::Flow(flow) if flow.connection.is_some() => owner(shared, &draft.request.parsed_request_uri()?),
+        Target::Flow(flow) if flow.connection.is_some() => owner(shared, draft, &draft.request.parsed_request_uri()?),
         Target::Flow(_) | Target::Hop(_) => None,
     }
 }
 
-fn owner(shared: &Shared, uri: &Uri<'_>) -> Option<u64> {
-    let (aor, _) = AddressOfRecord::new(uri, &shared.settings.domains)?;
-    Some(token::name_hash(&shared.keys.token, aor.as_bytes()))
+fn owner(shared: &Shared, draft: &Draft<'_>, uri: &Uri<'_>) -> Option<u64> {
+    let called = shared.called(uri)?;
+    let call_id = draft.request.call_id();
+    Some(token::owner_hash(&shared.keys.token, &called.aor, call_id))
 }
 
 /// `uri` as a Request-URI: without the headers that a Contact may have (RFC 3261 §16.6 step 2, §19.1.1).

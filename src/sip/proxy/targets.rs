@@ -5,10 +5,12 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use crate::sip::domain::{Domain, ForkOrder};
+use crate::sip::gruu::{self, Called, Callee, Device};
 use crate::sip::hop::{Flow, Target};
 use crate::sip::location::{AddressOfRecord, Binding, Cause, Change, Location, Standing, Which};
 use crate::sip::message::Message;
 use crate::sip::message::uri::{Scheme, Uri};
+use crate::sip::proxy::token::{self, Side};
 use crate::sip::shared::Shared;
 
 /// Somebody to be tried. Its texts are in the [`Candidates`] that it is one of.
@@ -146,16 +148,39 @@ impl Candidates {
 const TEXT_KEPT: usize = 4096;
 const LIST_KEPT: usize = 32;
 
+/// Adds the bindings that `called` means: all of an address, or those of one phone. Returns whether there may be such
+/// bindings: not when it is a GRUU that leads to nobody.
+pub fn add_called(
+    candidates: &mut Candidates,
+    shared: &Shared,
+    called: &Called<'_>,
+    scheme: Scheme,
+    except: Option<&Flow>,
+    now: Instant,
+) -> bool {
+    let Called { aor, domain, callee } = called;
+    let device = match callee {
+        Callee::Everyone => None,
+        Callee::Device(device) if shared.is_valid(device, aor, now) => Some(device),
+        Callee::Device(_) | Callee::Nobody => return false,
+    };
+    add_bindings(candidates, &shared.location, aor, domain, device, scheme, except, now);
+    true
+}
+
 /// Adds the bindings of `aor` that are not suspended to `candidates`, in groups by q when `domain` rings that way. Of
 /// several flows of one instance the one with the highest q, else the latest, is a candidate, and the others are tried
 /// when it fails (RFC 5626 §7). `scheme` is that of the Request-URI: a `sips` one reaches `sips` Contacts over protected
 /// flows only, and to a `sip` one the scheme of a `sips` Contact is changed (RFC 5630 §4, §5.4). `except` is the flow of
-/// a caller who calls their own AOR, to whom the request does not go back.
-pub fn add_bindings(
+/// a caller who calls their own AOR, to whom the request does not go back. With `device` only that phone's are added, and
+/// all are flows of one instance, with reg-id or without (RFC 5627 §6.1).
+#[expect(clippy::too_many_arguments, reason = "all that decides who rings")]
+fn add_bindings(
     candidates: &mut Candidates,
     location: &Location,
     aor: &AddressOfRecord,
     domain: &Domain,
+    device: Option<&Device>,
     scheme: Scheme,
     except: Option<&Flow>,
     now: Instant,
@@ -163,7 +188,7 @@ pub fn add_bindings(
     let first = candidates.list.len();
     let mut instances = Instances::default();
     location.lookup(aor, now, &mut |binding| {
-        if binding.is_suspended() {
+        if binding.is_suspended() || device.is_some_and(|device| !device.has(binding)) {
             return;
         }
         let flow = binding.flow();
@@ -173,7 +198,8 @@ pub fn add_bindings(
             return;
         }
         let is_callers = except == Some(&flow);
-        let instance = binding.is_outbound().then(|| instances.find(binding, is_callers));
+        let is_one_of_several = binding.is_outbound() || device.is_some();
+        let instance = is_one_of_several.then(|| instances.find(binding, is_callers));
         if is_callers {
             return;
         }
@@ -285,9 +311,49 @@ pub fn present_flow(location: &Location, aor: &AddressOfRecord, uri: &[u8], now:
     found
 }
 
+/// Where a phone's GRUU leads within a dialog: its Contact, and the flow that it has now.
+#[derive(Clone, Debug)]
+pub struct Present {
+    /// The Contact.
+    pub uri: SmallVec<[u8; 64]>,
+    /// The flow.
+    pub flow: Flow,
+}
+
+/// Who `uri`, the Request-URI of a request within a dialog, means when it is a GRUU of ours: the phone at the other
+/// `side` of the dialog. That it is there the token proves by its flow or by its owner: of nobody else anything is told.
+pub fn present_device(shared: &Shared, request: &Message, uri: &Uri<'_>, side: &Side, now: Instant) -> Option<Present> {
+    if !gruu::is_gruu(uri) {
+        return None;
+    }
+    let Called { aor, callee, .. } = shared.called(uri)?;
+    let Callee::Device(device) = callee else { return None };
+    if !shared.is_valid(&device, &aor, now) {
+        return None;
+    }
+    let is_owner = side.owner == Some(token::owner_hash(&shared.keys.token, &aor, request.call_id()));
+    let mut found: Option<(bool, Instant, Present)> = None;
+    shared.location.lookup(&aor, now, &mut |binding| {
+        let flow = binding.flow();
+        let is_there = side.target == Target::Flow(flow);
+        let is_better = |(other_is_there, since, _): &(bool, Instant, Present)| {
+            (is_there, binding.refreshed_at()) > (*other_is_there, *since)
+        };
+        if !binding.is_suspended()
+            && (is_there || (is_owner && binding.path().is_empty()))
+            && device.has(binding)
+            && found.as_ref().is_none_or(is_better)
+        {
+            let uri = SmallVec::from_slice(binding.contact_uri());
+            found = Some((is_there, binding.refreshed_at(), Present { uri, flow }));
+        }
+    });
+    found.map(|(_, _, present)| present)
+}
+
 /// Notes that the binding by which `request` was to go over `flow` cannot be reached by it.
 pub fn suspend(shared: &Shared, request: &Message, which: Which<'_>, cause: Cause, now: Instant) -> Option<Change> {
     let uri = request.parsed_request_uri()?;
-    let (aor, _) = AddressOfRecord::new(&uri, &shared.settings.domains)?;
-    shared.location.suspend(&aor, which, cause, now)
+    let called = shared.called(&uri)?;
+    shared.location.suspend(&called.aor, which, cause, now)
 }

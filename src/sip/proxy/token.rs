@@ -15,6 +15,7 @@ use siphasher::sip128::SipHasher24;
 use smallvec::SmallVec;
 
 use crate::sip::hop::{ConnectionId, Flow, Hop, Target, Transport};
+use crate::sip::location::AddressOfRecord;
 
 /// The two sides of a dialog, as a token holds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub struct Sides {
 pub struct Side {
     /// Where it is reached.
     pub target: Target,
-    /// The [`name_hash`] of its AOR, by which another flow of its phone is found when the target is a flow that has ended.
+    /// The [`owner_hash`] of its AOR, by which another flow of its phone is found when the target is a flow that has ended.
     pub owner: Option<u64>,
 }
 
@@ -255,11 +256,21 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What a token says of a domain or an AOR.
+/// What a token says of a domain.
 pub fn name_hash(key: &[u8; 16], name: &[u8]) -> u64 {
     let mut hasher = siphasher::sip::SipHasher24::new_with_key(key);
     hasher.write(name);
     hasher.finish()
+}
+
+/// What a token says of who is at one side of the dialog of `call_id`: it is another one in each, so that nobody sees by
+/// it that two were with the same, one of them perhaps by a temporary GRUU.
+pub fn owner_hash(key: &[u8; 16], aor: &AddressOfRecord, call_id: &[u8]) -> u64 {
+    let mut text: SmallVec<[u8; 160]> = SmallVec::from_slice(aor.as_bytes());
+    // An AOR has no zero byte after its domain.
+    text.push(0);
+    text.extend_from_slice(call_id);
+    name_hash(key, &text)
 }
 
 fn mac(key: &[u8; 16], payload: &[u8], call_id: &[u8], from_tag: &[u8]) -> [u8; MAC_LENGTH] {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::sip::digest::{Replayed, User, Verification, Verified};
 use crate::sip::domain::{Domain, DomainId, Domains};
+use crate::sip::gruu::GRUU;
 use crate::sip::location::{AddressOfRecord, Location, Place};
 use crate::sip::message::Message;
 use crate::sip::message::header::HeaderName;
@@ -149,7 +150,7 @@ impl<'a> Registrar<'a> {
 
 /// RFC 3261 §10.3 step 2; RFC 3327 §5.3 for Path.
 fn check_options(request: &Message, domain: &Domain) -> Result<(), Refusal> {
-    let unsupported = request.unsupported_options(HeaderName::Require, &[PATH, OUTBOUND]);
+    let unsupported = request.unsupported_options(HeaderName::Require, &[PATH, OUTBOUND, GRUU]);
     if !unsupported.is_empty() {
         return Err(Refusal {
             reason: Reason::ExtensionRequired,

@@ -10,8 +10,8 @@ use crate::sip::message::reply::{put_decimal, put_header};
 use crate::sip::registrar::Settings;
 use crate::sip::registrar::outbound::{OUTBOUND, Outbound};
 
-/// Appends the Contact line of a live binding, with what is left of its lifetime.
-pub(super) fn put_contact(binding: &Binding<'_>, now: Instant, out: &mut BytesMut) {
+/// Appends the Contact line of a live binding but for its end.
+pub(super) fn put_contact(binding: &Binding<'_>, out: &mut BytesMut) {
     out.put_slice(b"Contact: <");
     out.put_slice(binding.contact_uri());
     out.put_u8(b'>');
@@ -19,6 +19,10 @@ pub(super) fn put_contact(binding: &Binding<'_>, now: Instant, out: &mut BytesMu
         out.put_u8(b';');
         out.put_slice(binding.parameters());
     }
+}
+
+/// Appends the end of the Contact line: what is left of the binding's lifetime.
+pub(super) fn put_expiry(binding: &Binding<'_>, now: Instant, out: &mut BytesMut) {
     out.put_slice(b";expires=");
     put_decimal(out, binding.seconds_left(now));
     out.put_slice(b"\r\n");
@@ -47,5 +51,5 @@ pub(super) fn finish(path: &[u8], outbound: Outbound, settings: &Settings, unix_
     out.put_slice(b"Date: ");
     put_date(out, unix_now);
     out.put_slice(b"\r\n");
-    put_header(out, "Supported", b"path, outbound");
+    put_header(out, "Supported", b"path, outbound, gruu");
 }

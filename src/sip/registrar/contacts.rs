@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::sip::location::{ContactUpdate, Contacts};
+use crate::sip::domain::Domains;
+use crate::sip::gruu;
+use crate::sip::location::{AddressOfRecord, ContactUpdate, Contacts};
 use crate::sip::message::address::{NameAddr, Parameters};
 use crate::sip::message::header::HeaderName;
 use crate::sip::message::uri::{Scheme, Uri};
@@ -89,6 +91,17 @@ impl<'a> ContactList<'a> {
             ContactList::Each { contacts, .. } => contacts
                 .iter()
                 .any(|contact| contact.uri.scheme == Scheme::Sips && contact.granted_secs > 0),
+        }
+    }
+
+    /// Whether the URI of one of them is a GRUU of `aor` itself, which would lead nowhere (RFC 5627 §5.1).
+    pub(super) fn has_gruu_of(&self, aor: &AddressOfRecord, domains: &Domains) -> bool {
+        match self {
+            ContactList::Nothing | ContactList::Everything => false,
+            ContactList::Each { contacts, .. } => contacts.iter().any(|contact| {
+                gruu::is_gruu(&contact.uri)
+                    && AddressOfRecord::new(&contact.uri, domains).is_some_and(|(of_contact, _)| of_contact == *aor)
+            }),
         }
     }
 
@@ -204,12 +217,12 @@ fn read_q(address: &NameAddr<'_>) -> Result<u16, Refusal> {
     }
 }
 
-/// Appends all parameters but `expires`, on one line; returns where they stand, and what is among them.
+/// Appends all parameters but `expires` and what only we say, on one line; returns where they stand, and what is among them.
 fn put_parameters(parameters: &Parameters<'_>, text: &mut SmallVec<[u8; 256]>) -> (Range<usize>, Noticed) {
     let start = text.len();
     let mut noticed = Noticed::default();
     for (name, value) in parameters.iter() {
-        if name.eq_ignore_ascii_case(b"expires") {
+        if OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
             continue;
         }
         noticed.reg_id |= name.eq_ignore_ascii_case(b"reg-id");
@@ -238,6 +251,9 @@ pub(super) fn put_unfolded<const N: usize>(value: &[u8], text: &mut SmallVec<[u8
         }
     }
 }
+
+/// What is not kept of a Contact's parameters: the lifetime, and GRUUs, which we make ourselves (RFC 5627 §5.1).
+const OURS: [&[u8]; 3] = [b"expires", b"pub-gruu", b"temp-gruu"];
 
 const REG_ID_MAX: u32 = i32::MAX as u32;
 

@@ -1,4 +1,4 @@
-//! The registrar (RFC 3261 §10.3; RFC 3327, RFC 5626 §6): binds addresses-of-record to contacts.
+//! The registrar (RFC 3261 §10.3; RFC 3327, RFC 5626 §6, RFC 5627 §5): binds addresses-of-record to contacts.
 //!
 //! It knows no transaction: retransmissions have ended there before a request comes here.
 
@@ -10,6 +10,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+use std::cell::LazyCell;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -21,8 +22,10 @@ pub use settings::Settings;
 
 use crate::sip::digest::Authenticator;
 use crate::sip::domain::Domains;
+use crate::sip::gruu::token::Tokens;
+use crate::sip::gruu::{self, GRUU, Maker};
 use crate::sip::hop::Flow;
-use crate::sip::location::{Change, Location, Refused, Update};
+use crate::sip::location::{Binding, Change, Location, Refused, Update};
 use crate::sip::message::Message;
 use crate::sip::message::address::NameAddr;
 use crate::sip::message::header::HeaderName;
@@ -38,6 +41,8 @@ pub struct Registrar<'a> {
     pub location: &'a Location,
     /// Nonces and their counts.
     pub authenticator: &'a Authenticator,
+    /// What makes temporary GRUUs.
+    pub gruus: &'a Tokens,
     /// The time since 1970-01-01 UTC, for Date.
     pub unix_now: Duration,
     /// The same time.
@@ -66,15 +71,29 @@ impl Registrar<'_> {
         if path.is_empty() && !flow.transport.is_secure() && list.has_sips() {
             return Err(Reason::UnprotectedContact.into());
         }
+        if list.has_gruu_of(&registrant.aor, self.domains) {
+            return Err(Reason::ContactIsGruu.into());
+        }
         let outbound = outbound::negotiate(request, &list, flow)?;
         // RFC 3327 §5.3: who does not say that they know Path does not get it back.
         let told_path = match path.is_empty() || outbound::supports(request, outbound::PATH) {
             true => &path[..],
             false => &[],
         };
+        // RFC 5627 §5.2: GRUUs are for those who ask for them. Who has no instance is not even asked.
+        let fresh = LazyCell::new(|| outbound::supports(request, GRUU).then(|| self.circumstances(request)));
+        let mut list_binding = |binding: &Binding<'_>| {
+            answer::put_contact(binding, out);
+            if binding.parameters().len() >= INSTANCE_LENGTH_MIN
+                && let Some(fresh) = &*fresh
+            {
+                self.maker(registrant, fresh).put(binding, out);
+            }
+            answer::put_expiry(binding, self.now, out);
+        };
         let updates = list.updates();
         let Some(contacts) = list.contacts(&updates) else {
-            self.list_bindings(registrant, out);
+            self.location.lookup(&registrant.aor, self.now, &mut list_binding);
             answer::finish(told_path, outbound, settings, self.unix_now, out);
             return Ok(None);
         };
@@ -90,9 +109,7 @@ impl Registrar<'_> {
         };
         let change = self
             .location
-            .apply_at(registrant.place, &registrant.aor, &update, self.now, &mut |binding| {
-                answer::put_contact(binding, self.now, out);
-            })
+            .apply_at(registrant.place, &registrant.aor, &update, self.now, &mut list_binding)
             .map_err(|refused| match refused {
                 Refused::TooManyContacts => Reason::TooManyContacts,
                 Refused::OutOfOrder => Reason::OutOfOrder,
@@ -102,10 +119,21 @@ impl Registrar<'_> {
         Ok(change)
     }
 
-    fn list_bindings(&self, registrant: &Registrant<'_>, out: &mut BytesMut) {
-        self.location.lookup(&registrant.aor, self.now, &mut |binding| {
-            answer::put_contact(binding, self.now, out);
-        });
+    fn maker<'m>(&'m self, registrant: &'m Registrant<'_>, fresh: &'m [u8]) -> Maker<'m> {
+        Maker {
+            tokens: self.gruus,
+            aor: &registrant.aor,
+            domain: registrant.domain,
+            unix: gruu::seconds(self.unix_now),
+            fresh,
+        }
+    }
+
+    /// What is different at each REGISTER.
+    fn circumstances(&self, request: &Message) -> Vec<u8> {
+        let cseq = request.header(HeaderName::CSeq).unwrap_or_default();
+        let time = self.unix_now.as_nanos().to_be_bytes();
+        [request.call_id(), cseq, &time].concat()
     }
 }
 
@@ -124,6 +152,9 @@ fn read_path(request: &Message) -> Result<SmallVec<[u8; 128]>, Refusal> {
     }
     Ok(path)
 }
+
+/// Shorter parameters hold no `+sip.instance` of which a GRUU could be made.
+const INSTANCE_LENGTH_MIN: usize = "+sip.instance=<urn:x>".len();
 
 /// The longest Path that is kept with a binding, in bytes.
 const MAX_PATH: usize = 4096;

@@ -50,6 +50,7 @@ impl Server {
             domains: &shared.settings.domains,
             location: &shared.location,
             authenticator: &shared.authenticator,
+            gruus: &shared.gruus,
             unix_now: shared.epoch.unix(now),
             now,
         };
@@ -208,4 +209,4 @@ fn put_challenge(shared: &Shared, request: &Message, stale: bool, now: Instant, 
 const ALLOW: &[u8] =
     b"INVITE, ACK, CANCEL, BYE, REGISTER, OPTIONS, NOTIFY, MESSAGE, INFO, UPDATE, REFER, PRACK, SUBSCRIBE, PUBLISH";
 /// The extensions that this server itself supports.
-const SUPPORTED: &[u8] = b"path, outbound";
+const SUPPORTED: &[u8] = b"path, outbound, gruu";

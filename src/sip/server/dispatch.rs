@@ -1,6 +1,8 @@
 //! What a new request is, and what becomes of it.
 
 use super::{Prepared, Refused, Server};
+use crate::sip::gruu;
+use crate::sip::hop::Target;
 use crate::sip::location::AddressOfRecord;
 use crate::sip::message::Message;
 use crate::sip::message::method::Method;
@@ -41,7 +43,8 @@ impl Server {
         };
         let routing = routing::preprocess(&self.shared, request, flow);
         if let Some((sides, sender)) = &routing.token {
-            add_in_dialog(&mut self.proxy.candidates, request, &routing, sides.other(*sender));
+            let side = sides.other(*sender);
+            add_in_dialog(&mut self.proxy.candidates, &self.shared, request, &routing, side, now);
             let caller = Caller {
                 is_authenticated: true,
                 domain: None,
@@ -63,6 +66,7 @@ impl Server {
             return self.answer_here(request, flow, key);
         }
         if matches!(request.method(), Method::Subscribe | Method::Publish)
+            && !gruu::is_gruu(&uri)
             && AddressOfRecord::new(&uri, &self.shared.settings.domains)
                 .is_some_and(|(aor, _)| self.is_from(request, &aor))
         {
@@ -124,7 +128,7 @@ impl Server {
             return self.forward(prepared, key, template, caller, None, now);
         }
         let shared = &self.shared;
-        let Some((aor, domain)) = AddressOfRecord::new(uri, &shared.settings.domains) else {
+        let Some(called) = shared.called(uri) else {
             if uri.host.is_none() || shared.settings.names_us(uri) {
                 return Err(Reason::NotHere.into());
             }
@@ -134,18 +138,20 @@ impl Server {
             self.proxy.candidates.add(uri.bytes, &[], Way::Resolve, 0);
             return self.forward(prepared, key, template, caller, None, now);
         };
+        let mut may_exist = true;
         if !has_to_tag || !self.proxy.add_answerer(request) {
-            let own = !has_to_tag && self.is_from(request, &aor);
+            let own = !has_to_tag && self.is_from(request, &called.aor);
             let except = own.then_some(&prepared.flow);
             let candidates = &mut self.proxy.candidates;
-            targets::add_bindings(candidates, &shared.location, &aor, domain, uri.scheme, except, now);
+            may_exist = targets::add_called(candidates, shared, &called, uri.scheme, except, now);
         }
+        let domain = called.domain;
         if self.proxy.candidates.list().is_empty() {
-            let is_known = uri
-                .user_unescaped()
-                .is_some_and(|user| domain.users.find(&user).is_some());
+            let is_known = domain.users.find(called.aor.user()).is_some();
             // To strangers unknown and offline look the same.
-            let reason = if uri.scheme == Scheme::Sips && is_known && caller.is_authenticated {
+            let reason = if !may_exist && caller.is_authenticated {
+                Reason::UnknownGruu
+            } else if uri.scheme == Scheme::Sips && is_known && caller.is_authenticated {
                 Reason::NoSecureBinding
             } else if is_known || !caller.is_authenticated {
                 Reason::NoBinding
@@ -182,9 +188,30 @@ impl Server {
     }
 }
 
-/// Adds the candidate of a request within a dialog: its Request-URI as it came, and the way that the token names.
-pub(super) fn add_in_dialog(candidates: &mut Candidates, request: &Message, routing: &Routing, side: &Side) {
+/// Adds the candidate of a request within a dialog: its Request-URI as it came, and the way that the token names. When the
+/// Request-URI is a GRUU of the phone that is there, its Contact takes the place, and the flow that the phone has now that
+/// of one that has ended (RFC 5627 §6.1).
+pub(super) fn add_in_dialog(
+    candidates: &mut Candidates,
+    shared: &Shared,
+    request: &Message,
+    routing: &Routing,
+    side: &Side,
+    now: Instant,
+) {
     let uri = routing.restored_uri.as_deref().unwrap_or(request.request_uri());
+    let parsed = match &routing.restored_uri {
+        Some(uri) => Uri::parse(uri).ok(),
+        None => request.parsed_request_uri(),
+    };
+    let present = parsed.and_then(|uri| targets::present_device(shared, request, &uri, side, now));
+    if let Some(present) = present {
+        let way = Way::Token {
+            target: Target::Flow(present.flow),
+            owner: side.owner,
+        };
+        return candidates.add(&present.uri, &[], way, 0);
+    }
     let way = Way::Token {
         target: side.target.clone(),
         owner: side.owner,

@@ -346,7 +346,8 @@ impl Server {
         self.proxy.candidates.clear();
         match &routing.token {
             Some((sides, sender)) => {
-                add_in_dialog(&mut self.proxy.candidates, request, &routing, sides.other(*sender));
+                let side = sides.other(*sender);
+                add_in_dialog(&mut self.proxy.candidates, &self.shared, request, &routing, side, now);
             }
             None if routing.own_routes > 0 || routing.has_further_route => return,
             None => {

@@ -17,7 +17,7 @@ fn on_a_connection_the_phone_hears_how_often_to_keep_it_alive() {
         let ok = register_with(&mut sim, &alice, FLOW);
         assert_eq!(ok.header("Require"), "outbound");
         assert_eq!(ok.header("Flow-Timer"), "120");
-        assert_eq!(ok.values("Supported"), ["path", "outbound"]);
+        assert_eq!(ok.values("Supported"), ["path", "outbound", "gruu"]);
         let contact = ok.header("Contact");
         assert!(
             contact.contains("reg-id=1") && contact.contains("+sip.instance=\"<urn:uuid:1>\""),
@@ -140,7 +140,10 @@ fn options_says_what_is_supported() {
     let alice = sim.phone("alice");
     let draft = sim.draft(&alice, "OPTIONS", URI);
     sim.send(&alice, &draft);
-    assert_eq!(sim.expect(&alice, "200").values("Supported"), ["path", "outbound"]);
+    assert_eq!(
+        sim.expect(&alice, "200").values("Supported"),
+        ["path", "outbound", "gruu"]
+    );
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ringbinder::sip::digest::{self, Authenticator, UsersBuilder};
 use ringbinder::sip::domain::{Domain, Domains, ForkOrder, UriCalling};
+use ringbinder::sip::gruu::token::Tokens;
 use ringbinder::sip::hop::{ConnectionId, Flow, Hop, Target, Transport};
 use ringbinder::sip::location::{Change, Location};
 use ringbinder::sip::message::Message;
@@ -114,6 +115,7 @@ impl Sim {
                 token,
                 hash: [seed; 16],
             },
+            gruus: Tokens::new(&[seed; 16], None),
         });
         let servers = (0..SHARDS).map(|shard| {
             let mut own_seed = [seed; 32];

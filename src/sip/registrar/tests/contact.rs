@@ -91,7 +91,7 @@ fn the_200_has_parameters_as_registered_and_date() {
     assert_eq!(
         lines,
         "Contact: <sip:a@192.0.2.9;x=1>;q=0.7;+sip.instance=\"<urn:uuid:1;2>\";reg-id=1;\
-         methods=\"INVITE,   BYE\";expires=1800\r\nDate: Fri, 15 Jan 2027 08:00:00 GMT\r\nSupported: path, outbound\r\n"
+         methods=\"INVITE,   BYE\";expires=1800\r\nDate: Fri, 15 Jan 2027 08:00:00 GMT\r\nSupported: path, outbound, gruu\r\n"
     );
     let mut seen = None;
     bench.location.lookup(&bench.aor(), bench.start, &mut |binding| {

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::sip::digest::{self, Authenticator, Challenge, Challenged, Keys, UsersBuilder};
 use crate::sip::domain::{Domain, Domains, ForkOrder, UriCalling};
+use crate::sip::gruu::token::Tokens;
 use crate::sip::hop::{Flow, Transport};
 use crate::sip::location::{AddressOfRecord, Change, Location};
 use crate::sip::message::Message;
@@ -50,6 +51,7 @@ struct Bench {
     domains: Arc<Domains>,
     location: Arc<Location>,
     authenticator: Arc<Authenticator>,
+    gruus: Arc<Tokens>,
     start: Instant,
     elapsed: Duration,
 }
@@ -65,6 +67,7 @@ impl Bench {
             domains: Arc::new(domains(Settings::default())),
             location: Arc::new(Location::new([1; 16], start)),
             authenticator: Arc::new(Authenticator::new(keys, 1, 64)),
+            gruus: Arc::new(Tokens::new(&[7; 16], None)),
             start,
             elapsed: Duration::ZERO,
         }
@@ -103,6 +106,7 @@ impl Bench {
             domains: &self.domains,
             location: &self.location,
             authenticator: &self.authenticator,
+            gruus: &self.gruus,
             unix_now: UNIX_START + self.elapsed,
             now: self.start + self.elapsed,
         };
