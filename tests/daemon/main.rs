@@ -8,6 +8,7 @@ mod calls;
 mod certificates;
 mod flows;
 mod fork;
+mod gruu;
 mod in_dialog;
 mod interfaces;
 mod keep_alive;
@@ -21,4 +22,5 @@ mod resumption;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "shared with the load tests")]
 mod support;
+mod two_nats;
 mod websocket;
