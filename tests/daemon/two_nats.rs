@@ -66,7 +66,6 @@ struct Line {
     cseq: u32,
 }
 
-#[expect(clippy::large_enum_variant, reason = "there are a few of them")]
 enum Socket {
     Datagrams(Phone),
     Stream(StreamPhone),
