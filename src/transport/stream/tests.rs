@@ -59,6 +59,16 @@ pub(super) struct Served {
     pub(super) address: SocketAddr,
 }
 
+impl Served {
+    /// Notes that the first connection has left so many requests without an answer that its peer is asked.
+    pub(super) fn note_silences(&self) {
+        for _ in 0..SILENCES_MAX {
+            let waker = self.streams.connections.note_silence(ConnectionId(9 >> 1));
+            waker.into_iter().for_each(|waker| waker.wake());
+        }
+    }
+}
+
 /// Serves a listener of TCP, or of TLS, on loopback for as long as `test` runs.
 async fn served<F: Future<Output = ()>>(
     settings: Settings,

@@ -86,6 +86,21 @@ async fn a_silent_page_is_asked_and_stays_while_it_answers() {
 }
 
 #[tokio::test]
+async fn a_page_that_answers_no_requests_is_asked_by_a_ping() {
+    served_over(Transport::Ws, settings(|_| ()), None, None, |served| async move {
+        let mut peer = open(&served).await;
+        for _ in 0..2 {
+            peer.write_all(&frame(0x81, options("1").as_bytes())).await.unwrap();
+            expect(&mut peer, b"\x81\x03[1]").await;
+            served.note_silences();
+            expect(&mut peer, b"\x89\x00").await;
+            peer.write_all(&frame(0x8a, b"")).await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_is_too_large_or_unmasked_is_told_so_before_the_end() {
     served_over(Transport::Ws, settings(|_| ()), None, None, |served| async move {
         for (bytes, code) in [

@@ -26,8 +26,8 @@ pub const QUEUE_BYTES: usize = 256 * 1024;
 /// Requests in a row without an answer in time, after which it is asked whether anybody is there.
 pub const SILENCES_MAX: u32 = 3;
 
-/// RFC 5626 §3.5.1.
-const PING: &[u8] = b"\r\n\r\n";
+/// RFC 5626 §3.5.1. Over WebSocket a ping of its own is sent instead.
+pub const PING: &[u8] = b"\r\n\r\n";
 
 /// What a message in the queue counts beside its bytes.
 const MESSAGE_OVERHEAD: usize = 128;
@@ -232,9 +232,8 @@ impl<O: Copy> Connections<O> {
     /// is there (RFC 5626 §4.4.1). The waker, where there is one, is to be woken afterwards.
     pub fn note_silence(&self, id: ConnectionId) -> Option<Waker> {
         let connection = self.by_id.with(&id, |connections| connections.get(&id).cloned())?;
-        let has_ping = matches!(connection.flow.transport, Transport::Tcp | Transport::Tls);
         let silences = connection.silences.fetch_add(1, Ordering::Relaxed) + 1;
-        if silences < SILENCES_MAX || !has_ping {
+        if silences < SILENCES_MAX {
             return None;
         }
         connection.push(Bytes::from_static(PING), None).ok().flatten()

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use bytes::{Buf, BytesMut};
 
 use super::{End, Link, PONG, Phase, Rules, Scratch};
-use crate::transport::table::Taken;
+use crate::transport::table::{PING, Taken};
 
 /// The most bytes kept for writing between two turns.
 const KEPT_BYTES: usize = 128 * 1024;
@@ -50,7 +50,12 @@ impl<O: Copy> Link<O> {
     fn write_messages(&mut self, scratch: &mut Scratch<O>, rules: &Rules<'_>) -> Result<(), End> {
         let mut messages = std::mem::take(&mut scratch.messages);
         if let Some(web) = &mut self.web {
-            messages.iter().for_each(|queued| web.send(&queued.payload));
+            for queued in &messages {
+                match &queued.payload[..] == PING {
+                    true => web.ask(rules.now),
+                    false => web.send(&queued.payload),
+                }
+            }
             self.in_flight
                 .extend(messages.iter().filter_map(|queued| queued.origin));
             messages.clear();

@@ -125,9 +125,16 @@ impl WebSocket {
         if !matches!(self.state, State::Open(_)) || self.pinged.is_some() || now < self.heard + interval {
             return false;
         }
-        self.pinged = Some(now);
-        put(Frame::ping(Bytes::new()), &mut self.out);
+        self.ask(now);
         true
+    }
+
+    /// Asks the peer whether it is there, unless it has been asked and has not answered yet.
+    pub fn ask(&mut self, now: Instant) {
+        if matches!(self.state, State::Open(_)) && self.pinged.is_none() {
+            self.pinged = Some(now);
+            put(Frame::ping(Bytes::new()), &mut self.out);
+        }
     }
 
     /// Cuts the next part off `buffer`; `None`: it has not come whole. Messages have at most `message_size` bytes.
