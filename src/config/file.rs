@@ -209,6 +209,8 @@ pub struct Limits {
     pub connections_per_source: Key<Number>,
     /// How long a TLS handshake may take.
     pub handshake_secs: Key<Number>,
+    /// How long the first message, or the rest of one that has begun, may take.
+    pub first_message_secs: Key<Number>,
     /// How long a connection may be silent.
     pub idle_secs: Key<Number>,
     /// The silence after which a WebSocket client is asked.

@@ -223,6 +223,7 @@ fn connection_limits(limits: &file::Limits, report: &mut Report) -> transport::s
     let mut secs =
         |key, name, default: Duration| Duration::from_secs(limit(key, name, default.as_secs() as usize, report) as u64);
     let handshake = secs(&limits.handshake_secs, "handshake_secs", default.handshake);
+    let first_message = secs(&limits.first_message_secs, "first_message_secs", default.first_message);
     let idle = secs(&limits.idle_secs, "idle_secs", default.idle);
     let ping = secs(&limits.ping_secs, "ping_secs", default.ping);
     let connections = limit(&limits.connections, "connections", default.connections, report);
@@ -242,9 +243,9 @@ fn connection_limits(limits: &file::Limits, report: &mut Report) -> transport::s
         connections,
         connections_per_source: per_source,
         handshake,
+        first_message,
         idle,
         ping,
-        ..default
     }
 }
 

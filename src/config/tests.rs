@@ -108,6 +108,7 @@ fn every_key_arrives() {
         connections = 10
         connections_per_source = 9
         handshake_secs = 8
+        first_message_secs = 5
         idle_secs = 7
         transactions = 6
         [[listen]]
@@ -149,7 +150,8 @@ fn every_key_arrives() {
     assert_eq!(config.log.level, "warn,ringbinder::sip=trace");
     let limits = &config.transport.limits;
     assert_eq!((limits.connections, limits.connections_per_source), (10, 9));
-    assert_eq!((limits.handshake.as_secs(), limits.idle.as_secs()), (8, 7));
+    let secs = [limits.handshake, limits.first_message, limits.idle].map(|limit| limit.as_secs());
+    assert_eq!(secs, [8, 5, 7]);
     assert_eq!(
         (config.transport.message.message_size, config.sip.message.message_size),
         (4000, 4000)

@@ -19,6 +19,7 @@ mod plain_sipp;
 mod quickstart;
 mod register;
 mod resumption;
+mod slow;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "shared with the load tests")]
 mod support;
