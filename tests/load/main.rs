@@ -4,9 +4,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
+use ringbinder::transport::rlimit::raise_open_files;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use support::phone::Phone;
 use support::sipp::Sipp;
 use support::{Configuration, Daemon};
 
@@ -35,6 +41,53 @@ fn calls_300_a_second() {
     let answering = answering.start(server.folder());
     call(&server, CALLS_PER_SECOND);
     answering.finish();
+    server.stop();
+}
+
+/// The most memory that an idle TLS connection may take of the server, in bytes.
+const IDLE_BYTES: u64 = 20_000;
+
+#[test]
+fn ten_thousand_idle_tls_connections() {
+    const CONNECTIONS: usize = 10_000;
+    let files = raise_open_files().unwrap();
+    assert!(files > 11_000, "{files} open files are too few: raise the hard limit");
+    let limits = "[limits]\nconnections_per_source = 20000\nfirst_message_secs = 600";
+    let server = Daemon::start(Configuration::new().table(limits));
+    let mut roots = RootCertStore::empty();
+    let root = CertificateDer::from_pem_file(server.folder().join("cert.pem")).unwrap();
+    roots.add(root).unwrap();
+    let config = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let config = Arc::new(config);
+    let open = |count: usize| {
+        let opened = (0..count).map(|_| {
+            let mut socket = TcpStream::connect(server.tls_address()).unwrap();
+            let name = ServerName::try_from(support::DOMAIN).unwrap();
+            let mut session = ClientConnection::new(Arc::clone(&config), name).unwrap();
+            while session.is_handshaking() {
+                session.complete_io(&mut socket).unwrap();
+            }
+            socket
+        });
+        opened.collect::<Vec<_>>()
+    };
+    // What the first ones bring along is not theirs.
+    let first = open(100);
+    let before = server.resident_bytes();
+    let more = std::thread::scope(|scope| {
+        let half = scope.spawn(|| open(CONNECTIONS / 2));
+        let mut all = open(CONNECTIONS / 2);
+        all.extend(half.join().unwrap());
+        all
+    });
+    let each = server.resident_bytes().saturating_sub(before) / CONNECTIONS as u64;
+    println!("{CONNECTIONS} idle TLS connections: {each} bytes of memory each");
+    assert!(each < IDLE_BYTES, "{each}");
+    // All are there at once, and others are served.
+    Phone::new("alice", server.ip(), server.address()).register();
+    drop((first, more));
     server.stop();
 }
 

@@ -212,6 +212,13 @@ impl Daemon {
         self.program.signal(name);
     }
 
+    /// The bytes of memory that the process has in use.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.program.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         self.program.output()
